@@ -1,0 +1,1 @@
+"""The games in C. Everything else meets them through `env/`."""

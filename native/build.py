@@ -1,0 +1,223 @@
+"""Builds the simulators, and finds the build that fits the sources.
+
+The extension module `clowder_native` is compiled by CFFI (API mode, stable ABI). Its declarations
+are the public headers themselves. It carries a hash of its sources and flags; `load()` uses an
+installed copy only if that hash is the one of the sources beside this file, and otherwise builds
+the right one, once, into a cache folder named by the hash.
+
+    python -m native.build --out FOLDER [--sanitize] [--optimize 0|2|3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import importlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+MODULE = "clowder_native"
+FOLDER = Path(__file__).resolve().parent
+PUBLIC_HEADERS = ("batch.h", "pico_park.h")
+SOURCES = ("batch.c", "pico_park.c", "pico_park_levels.c")
+
+# CPython's own flags are kept (they carry -fwrapv -DNDEBUG), ours come last and win. No
+# -march=native: nodes differ; wide paths are chosen at run time. Contraction would let one
+# compiler's float32 differ from another's.
+FLAGS = ("-std=c11", "-O3", "-ffp-contract=off")
+SANITIZE_FLAGS = (
+    "-O1",
+    "-g",
+    "-fno-wrapv",
+    "-UNDEBUG",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=undefined",
+)
+
+NO_COMPILER = (
+    "no C compiler was found (looked for {compiler!r}); install one and the Python headers "
+    "(Debian: apt-get install build-essential python3-dev) or set CC to one you have."
+)
+
+
+class BuildError(RuntimeError):
+    """The simulators could not be compiled; the message says what to install or mend."""
+
+
+def source_hash() -> str:
+    """The 16 hexadecimal digits that a fitting build carries: all C files and our flags."""
+    digest = hashlib.sha256(" ".join(FLAGS).encode())
+    for path in sorted([*FOLDER.glob("*.h"), *FOLDER.glob("*.c")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def declarations() -> str:
+    """What CFFI is told: the public headers, without the preprocessor's lines."""
+    text = "".join((FOLDER / name).read_text() for name in PUBLIC_HEADERS)
+    return re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)
+
+
+def make_builder(
+    extra_flags: tuple[str, ...] = (),
+    link_flags: tuple[str, ...] = (),
+    folder: str = str(FOLDER),
+) -> Any:
+    """The CFFI builder of `clowder_native`; `folder` is where the C files are."""
+    import cffi
+
+    builder = cffi.FFI()
+    builder.cdef(declarations())
+    builder.set_source(
+        MODULE,
+        "".join(f'#include "{name}"\n' for name in PUBLIC_HEADERS),
+        sources=[os.path.join(folder, name) for name in SOURCES],
+        include_dirs=[folder],
+        define_macros=[("CLOWDER_SOURCE_HASH", f'"{source_hash()}"')],
+        extra_compile_args=[*FLAGS, *extra_flags],
+        extra_link_args=list(link_flags),
+        py_limited_api=True,
+    )
+    return builder
+
+
+def setup_builder() -> Any:
+    """What setup.py calls from the repository root: setuptools takes relative paths only."""
+    return make_builder(folder="native")
+
+
+def check_tools() -> None:
+    """Raises `BuildError` in one sentence if compiler or Python headers are missing."""
+    compiler = os.environ.get("CC") or (sysconfig.get_config_var("CC") or "cc")
+    if shutil.which(compiler.split()[0]) is None:
+        raise BuildError(NO_COMPILER.format(compiler=compiler))
+    include = Path(sysconfig.get_path("include"))
+    if not (include / "Python.h").exists():
+        raise BuildError(
+            f"the Python headers are missing ({include / 'Python.h'}); install them "
+            "(Debian: apt-get install python3-dev)."
+        )
+
+
+def build(out: Path, *, sanitize: bool = False, optimize: str | None = None) -> Path:
+    """Compiles the module into the folder `out` and returns the path of the library.
+
+    Args:
+        out: folder, made if it is not there.
+        sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer, assertions on.
+        optimize: another -O level, for tests: histories must not depend on it.
+
+    Raises:
+        BuildError: no compiler, no headers, or the compiler failed.
+    """
+    check_tools()
+    extra: tuple[str, ...] = SANITIZE_FLAGS if sanitize else ()
+    if optimize is not None:
+        extra += (f"-O{optimize}",)
+    link = ("-fsanitize=address,undefined",) if sanitize else ()
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out) as scratch:
+        command = [
+            sys.executable,
+            "-c",
+            "from native.build import make_builder; import sys\n"
+            f"make_builder({extra!r}, {link!r}).compile(tmpdir=sys.argv[1])",
+            scratch,
+        ]
+        environment = dict(os.environ, PYTHONPATH=str(FOLDER.parent))
+        result = subprocess.run(command, capture_output=True, text=True, env=environment)
+        built = list(Path(scratch).glob(f"{MODULE}*.so"))
+        if result.returncode != 0 or not built:
+            errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+            reason = errors[0] if errors else result.stderr.strip()[-300:]
+            raise BuildError(f"the simulators could not be compiled: {reason.strip()}")
+        # Renaming is atomic: whoever looks sees a whole library or none.
+        return built[0].replace(out / built[0].name)
+
+
+def cache_folder() -> Path:
+    """Where builds for these sources, this Python and this machine are kept."""
+    root = os.environ.get("CLOWDER_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "clowder"
+    )
+    machine = f"{sys.platform}-{platform.machine()}"
+    return Path(root) / "native" / f"{source_hash()}-{machine}"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process builds at a time; the others wait and find the result."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _load_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(MODULE, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _hash_of(module: ModuleType) -> str:
+    return bytes(module.ffi.string(module.lib.batch_source_hash())).decode()
+
+
+def load() -> ModuleType:
+    """The compiled module that fits the sources: `.ffi` and `.lib`.
+
+    CLOWDER_NATIVE names a library to use instead, whatever its hash (sanitizer builds).
+
+    Raises:
+        BuildError: none fits and none can be built here.
+    """
+    named = os.environ.get("CLOWDER_NATIVE")
+    if named:
+        return _load_file(Path(named))
+    with contextlib.suppress(ImportError):
+        installed = importlib.import_module(MODULE)
+        if _hash_of(installed) == source_hash():
+            return installed
+    folder = cache_folder()
+    name = f"{MODULE}.abi3.so"
+    if not (folder / name).exists():
+        with _locked(folder):
+            if not (folder / name).exists():
+                build(folder)
+    return _load_file(folder / name)
+
+
+def main() -> None:
+    """Command line, see the top of this file."""
+    parser = argparse.ArgumentParser(description="Build the simulators.")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the library")
+    parser.add_argument("--sanitize", action="store_true", help="with ASan, UBSan and assertions")
+    parser.add_argument("--optimize", choices=["0", "1", "2", "3"], help="another -O level")
+    arguments = parser.parse_args()
+    try:
+        built = build(
+            arguments.out, sanitize=arguments.sanitize, optimize=arguments.optimize
+        )
+    except BuildError as error:
+        sys.exit(str(error))
+    print(built)
+
+
+if __name__ == "__main__":
+    main()
