@@ -66,9 +66,9 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def declarations() -> str:
+def declarations(headers: tuple[str, ...] = PUBLIC_HEADERS) -> str:
     """What CFFI is told: the public headers, without the preprocessor's lines."""
-    text = "".join((FOLDER / name).read_text() for name in PUBLIC_HEADERS)
+    text = "".join((FOLDER / name).read_text() for name in headers)
     return re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)
 
 

@@ -478,8 +478,8 @@ static void observe_plain(const void *rules, const void *state, uint8_t *const *
 }
 
 #ifdef HAS_AVX2_PATH
-static void observe_avx2(const void *rules, const void *state, uint8_t *const *parts,
-                         uint8_t *alive) {
+__attribute__((target("avx2"))) static void
+observe_avx2(const void *rules, const void *state, uint8_t *const *parts, uint8_t *alive) {
     observe_with(view_tiles_avx2, rules, state, parts, alive);
 }
 #endif

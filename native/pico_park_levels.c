@@ -109,29 +109,37 @@ static void shape_state(const pico_config *config, const pico_difficulty *rules,
 
 /* ---- the search ---- */
 
-/* A column of tiles as a 64-bit word, bit r for row r. */
+/* Columns of tiles as 64-bit words, bit r for row r. */
 typedef struct columns {
+    uint64_t all;                   /* every row of the level */
     uint64_t free[PICO_MAX_LENGTH];
-    uint64_t block[PICO_MAX_LENGTH]; /* blocks that can be shot away */
+    uint64_t open[PICO_MAX_LENGTH]; /* free, or a block that may be shot away */
 } columns;
 
-static void read_columns(const pico_state *s, int32_t spared_colour, columns *c) {
-    memset(c->free, 0, (size_t)s->length * sizeof c->free[0]);
-    memset(c->block, 0, (size_t)s->length * sizeof c->block[0]);
-    for (int32_t row = 0; row < s->height; row++) {
-        const uint8_t *tiles = pico_tile(s, row, 0);
-        for (int32_t column = 0; column < s->length; column++) {
-            uint8_t tile = tiles[column];
-            c->free[column] |= (uint64_t)(tile == PICO_FREE) << row;
-            c->block[column] |=
-                (uint64_t)(tile > PICO_FREE && tile < PICO_WALL && tile != spared_colour + 1)
-                << row;
+/* Eight rows at a time: bytes are what compilers turn into wide instructions. */
+static void read_below(const pico_state *s, uint8_t bound, uint64_t *below) {
+    memset(below, 0, (size_t)s->length * sizeof *below);
+    for (int32_t top = 0; top < s->height; top += 8) {
+        uint8_t eight[PICO_MAX_LENGTH];
+        memset(eight, 0, (size_t)s->length);
+        for (int32_t row = top; row < s->height && row < top + 8; row++) {
+            const uint8_t *tiles = pico_tile(s, row, 0);
+            uint8_t bit = (uint8_t)(1 << (row - top));
+            for (int32_t x = 0; x < s->length; x++) eight[x] |= tiles[x] < bound ? bit : 0;
         }
+        for (int32_t x = 0; x < s->length; x++) below[x] |= (uint64_t)eight[x] << top;
     }
 }
 
+static void read_columns(const pico_state *s, columns *c) {
+    c->all = ~0ull >> (PICO_MAX_HEIGHT - s->height);
+    read_below(s, PICO_FREE + 1, c->free);
+    read_below(s, PICO_WALL, c->open);
+}
+
 /* Spreads up and down through free cells. */
-static uint64_t spread(uint64_t reached, uint64_t free) {
+static uint64_t spread(uint64_t reached, uint64_t free, uint64_t all) {
+    if (free == all) return reached ? all : 0;
     for (;;) {
         uint64_t more = reached | (((reached << 1) | (reached >> 1)) & free);
         if (more == reached) return reached;
@@ -141,7 +149,7 @@ static uint64_t spread(uint64_t reached, uint64_t free) {
 
 /* Which cells cats can come to. Bullets fly right, so a block goes only when the cell on its left
  * can be reached; a free cell is entered from any side. */
-static void flood(const pico_state *s, const pico_config *config, const columns *c,
+static void flood(const pico_config *config, const pico_state *s, const columns *c,
                   uint64_t *reached) {
     int32_t last = s->length - 1;
     memset(reached, 0, (size_t)s->length * sizeof *reached);
@@ -151,14 +159,19 @@ static void flood(const pico_state *s, const pico_config *config, const columns 
     for (int32_t changed = 1; changed;) {
         changed = 0;
         for (int32_t x = 0; x <= last; x++) {
-            uint64_t from_left = x > 0 ? reached[x - 1] & (c->free[x] | c->block[x]) : 0;
-            uint64_t from_right = x < last ? reached[x + 1] & c->free[x] : 0;
-            uint64_t now = spread(reached[x] | from_left | from_right, c->free[x]);
+            uint64_t now = reached[x] | (x > 0 ? reached[x - 1] & c->open[x] : 0);
+            now = spread(now | (x < last ? reached[x + 1] & c->free[x] : 0), c->free[x], c->all);
             changed |= now != reached[x];
             reached[x] = now;
         }
-        for (int32_t x = last - 1; changed && x >= 0; x--)
-            reached[x] = spread(reached[x] | (reached[x + 1] & c->free[x]), c->free[x]);
+        /* Back again; if nothing comes of it, the way there was complete. */
+        int32_t went_back = 0;
+        for (int32_t x = last - 1; changed && x >= 0; x--) {
+            uint64_t now = spread(reached[x] | (reached[x + 1] & c->free[x]), c->free[x], c->all);
+            went_back |= now != reached[x];
+            reached[x] = now;
+        }
+        changed = went_back;
     }
 }
 
@@ -166,21 +179,42 @@ static int32_t is_reached(const uint64_t *reached, int32_t row, int32_t column) 
     return (int32_t)(reached[column] >> row & 1);
 }
 
-pico_search pico_search_state(const pico_config *config, const pico_state *s) {
-    columns c;
+/* Reads the level and floods it; returns whether key and door can be reached. */
+static pico_search search_ways(const pico_config *config, const pico_state *s, columns *c) {
     uint64_t reached[PICO_MAX_LENGTH];
-    read_columns(s, -1, &c);
-    flood(s, config, &c, reached);
     pico_search found = {0};
+    read_columns(s, c);
+    flood(config, s, c, reached);
     found.key_reached =
         s->key_status != PICO_KEY_GROUND || is_reached(reached, s->key_row, s->key_column);
     found.door_reached = is_reached(reached, s->door_row, s->door_column);
-    for (int32_t colour = 0; colour < config->num_agents; colour++) {
-        read_columns(s, colour, &c);
-        flood(s, config, &c, reached);
-        if (!is_reached(reached, s->door_row, s->door_column))
-            found.colours_needed |= 1 << colour;
+    return found;
+}
+
+/* Adds the colours without which the door is out of reach. */
+static void search_colours(const pico_config *config, const pico_state *s, columns *c,
+                           pico_search *found) {
+    uint64_t blocks[PICO_MAX_AGENTS][PICO_MAX_LENGTH], reached[PICO_MAX_LENGTH];
+    for (int32_t x = 0; x < s->length; x++) {
+        for (int32_t i = 0; i < config->num_agents; i++) blocks[i][x] = 0;
+        const uint8_t *tiles = pico_tile(s, 0, x);
+        for (int32_t row = 0; c->open[x] != c->free[x] && row < s->height; row++) {
+            uint8_t tile = tiles[row * s->stride];
+            if (tile > PICO_FREE && tile < PICO_WALL) blocks[tile - 1][x] |= 1ull << row;
+        }
     }
+    for (int32_t i = 0; i < config->num_agents; i++) {
+        for (int32_t x = 0; x < s->length; x++) c->open[x] ^= blocks[i][x];
+        flood(config, s, c, reached);
+        for (int32_t x = 0; x < s->length; x++) c->open[x] ^= blocks[i][x];
+        if (!is_reached(reached, s->door_row, s->door_column)) found->colours_needed |= 1 << i;
+    }
+}
+
+pico_search pico_search_state(const pico_config *config, const pico_state *s) {
+    columns c;
+    pico_search found = search_ways(config, s, &c);
+    search_colours(config, s, &c, &found);
     return found;
 }
 
@@ -400,15 +434,12 @@ static int32_t draw_level(draft *d) {
     }
     s->door_row = random_below(&d->stream, s->height);
     columns c;
-    uint64_t reached[PICO_MAX_LENGTH];
-    read_columns(s, -1, &c);
-    flood(s, d->config, &c, reached);
-    if (!is_reached(reached, s->key_row, s->key_column) ||
-        !is_reached(reached, s->door_row, s->door_column))
-        return 0;
+    pico_search found = search_ways(d->config, s, &c);
+    if (!found.key_reached || !found.door_reached) return 0;
     if (!d->rules->all_colours) return 1;
+    search_colours(d->config, s, &c, &found);
     int32_t enough = d->config->num_agents < 4 ? d->config->num_agents : 4;
-    return count_bits(pico_search_state(d->config, s).colours_needed) >= enough;
+    return count_bits(found.colours_needed) >= enough;
 }
 
 int32_t pico_make_level(const pico_config *config, uint64_t seed, int32_t difficulty,
