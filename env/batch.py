@@ -267,6 +267,7 @@ class BatchedGame:
         level_seeds: Sequence[int] | NDArray[np.integer[Any]] | None = None,
         held_out: bool = False,
         maps: Sequence[str] | None = None,
+        levels: Sequence[Level] | None = None,
         seed: int | Sequence[int] | None = None,
     ) -> None:
         """Starts a level in every game and writes its first observations.
@@ -275,6 +276,7 @@ class BatchedGame:
             level_seeds: one a game; each game then repeats its own level.
             held_out: whether these seeds name held-out levels.
             maps: one a game, instead of seeds; each game then repeats its own map.
+            levels: one a game, instead of seeds or maps: the general form of both.
             seed: starts the streams of fresh levels anew, as in the constructor.
 
         Raises:
@@ -282,14 +284,13 @@ class BatchedGame:
         """
         if seed is not None:
             self._seed(seed)
-        if level_seeds is not None and maps is not None:
-            raise BadInputError("reset takes level_seeds or maps, not both.")
-        levels = None
+        if sum(given is not None for given in (level_seeds, maps, levels)) > 1:
+            raise BadInputError("reset takes one of level_seeds, maps and levels.")
         if maps is not None:
             levels = [Level(map=text) for text in maps]
         elif level_seeds is not None:
             levels = [Level(seed=int(one), held_out=held_out) for one in level_seeds]
-        elif held_out:
+        elif held_out and levels is None:
             raise BadInputError("held_out=True needs level_seeds; name the held-out levels.")
         pointer = self._ffi.NULL
         if levels is not None:

@@ -16,10 +16,28 @@ imports a game.
 over segments with episode starts inside, `recurrent` is the actor-critic made of them.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from models.config import GRID_CHANNELS, GridChannel, ModelConfig, parse_grid_channels
-from models.encoders import GridEncoder, GridPlanes, build_encoder
-from models.lstm import State, unroll, zero_state
-from models.recurrent import EPISODE_START, RecurrentActorCritic
+
+if TYPE_CHECKING:
+    from models.encoders import GridEncoder, GridPlanes, build_encoder
+    from models.lstm import State, unroll, zero_state
+    from models.recurrent import EPISODE_START, RecurrentActorCritic
+
+# Configs are read by command lines that must start at once; torch and Ray come when a network does.
+_LAZY = {
+    "GridEncoder": "models.encoders",
+    "GridPlanes": "models.encoders",
+    "build_encoder": "models.encoders",
+    "State": "models.lstm",
+    "unroll": "models.lstm",
+    "zero_state": "models.lstm",
+    "EPISODE_START": "models.recurrent",
+    "RecurrentActorCritic": "models.recurrent",
+}
 
 __all__ = [
     "EPISODE_START",
@@ -35,3 +53,11 @@ __all__ = [
     "unroll",
     "zero_state",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,231 @@
+"""The verbs of the command line that experiments own: train, sweep, evaluate, doctor.
+
+Overrides are flags named like the recipe's fields (`--rewards.own-block 0.05`); their help is the
+docstring under each field.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from env.errors import BadInputError, unknown_name
+from experiments import recipe as recipes
+from experiments import session
+from experiments.recipe import Recipe
+from experiments.recipes import RECIPES, find_recipe
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+USAGE = """usage: clowder VERB ...
+
+  train RECIPE      train one team
+  sweep RECIPE      train variants of a recipe and rank them by held-out win rate
+  evaluate RUN      judge a trained team on held-out levels (or `random`, `scripted`)
+  doctor            what is here, what is missing, what to install
+
+`clowder VERB --help` explains the rest. Recipes:
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the verb itself, beside the recipe's fields."""
+
+    resume: str = "auto"
+    """`auto` continues an unfinished run of this study, `must` insists on one, `never` starts
+    another."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a verb and returns the exit status; a user's mistake is one sentence and status 2."""
+    session.prepare()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE + "\n".join(_recipe_lines()))
+        return 0 if words else EXIT_USAGE
+    verb, rest = words[0], words[1:]
+    try:
+        if verb not in VERBS:
+            raise unknown_name("verb", verb, VERBS)
+        return VERBS[verb](rest)
+    except BadInputError as error:
+        print(f"clowder: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(
+            f"clowder: {error.filename or 'a file'} can't be used ({error.strerror}); what was "
+            "written before is kept.",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
+
+
+def _recipe_lines() -> list[str]:
+    return [
+        f"  {name:<16}  {(make.__doc__ or '').strip().split(':')[0].splitlines()[0]}"
+        for name, make in RECIPES.items()
+    ]
+
+
+# -- reading overrides
+
+
+def _take_options(words: list[str]) -> tuple[Options, list[str]]:
+    """Splits `--resume MODE` off."""
+    rest, resume = [], "auto"
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if word == "--resume" and position + 1 < len(words):
+            resume = words[position + 1]
+            position += 2
+            continue
+        if word.startswith("--resume="):
+            resume = word.partition("=")[2]
+        else:
+            rest.append(word)
+        position += 1
+    if resume not in ("auto", "never", "must"):
+        raise unknown_name("resume mode", resume, ("auto", "never", "must"))
+    return Options(resume=resume), rest
+
+
+def parse_recipe(verb: str, words: list[str]) -> tuple[Recipe, Options]:
+    """A recipe by name with its fields overridden.
+
+    Raises:
+        BadInputError: unknown recipe or field, or a value that makes no sense.
+    """
+    import tyro
+
+    if not words or words[0] in ("-h", "--help"):
+        print(
+            f"usage: clowder {verb} RECIPE [--FIELD VALUE ...] [--resume auto|never|must]\n\n"
+            f"`clowder {verb} RECIPE --help` explains the fields. Recipes:\n"
+            + "\n".join(_recipe_lines())
+        )
+        raise SystemExit(0 if words else EXIT_USAGE)
+    base = find_recipe(words[0])
+    options, flags = _take_options(words[1:])
+    _check_flags(base, flags)
+    try:
+        recipe: Recipe = tyro.cli(
+            Recipe,
+            prog=f"clowder {verb} {words[0]}",
+            description=(RECIPES[words[0]].__doc__ or "").strip(),
+            default=base,
+            args=flags,
+            config=(tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands),
+        )
+    except ValueError as error:
+        raise BadInputError(str(error)) from error
+    return recipe, options
+
+
+def _check_flags(base: Recipe, flags: Sequence[str]) -> None:
+    """Unknown fields in one sentence that suggests the nearest; tyro would draw a box."""
+    known = ["--" + name.replace("_", "-").replace("-.", ".") for name in recipes.flatten(base)]
+    known = [flag.rstrip("-") for flag in known]
+    for word in flags:
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and flag not in ("--help",):
+            if flag.replace("_", "-").rstrip("-") not in known:
+                raise unknown_name("field", flag, known)
+
+
+# -- verbs
+
+
+def _run(verb: str, words: list[str]) -> int:
+    from rich.console import Console
+
+    from experiments import ranking, runner
+    from experiments.tracking import chart_url
+
+    recipe, options = parse_recipe(verb, words)
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    again = " ".join(["clowder", verb, *[one for one in words if not one.startswith("--resume")]])
+    result = runner.run(
+        recipe,
+        is_sweep=verb == "sweep",
+        resume=options.resume,  # type: ignore[arg-type]
+        command=again,
+        announce=lambda line: console.print(line, highlight=False, soft_wrap=True),
+    )
+    if result.ranking:
+        ranking.print_ranking(result, console)
+        picture = result.folder / ranking.PICTURE
+        title = f"{recipe.study}: {recipe.env.num_agents} cats on {recipe.env.preset}"
+        ranking.draw_sweep(result.ranking, picture, title)
+        result.tracker.log_artifact("parent", picture)
+        console.print(f"picture   {picture}", highlight=False, soft_wrap=True)
+        best = result.ranking[0]
+        if best.policy:
+            console.print(
+                f"best team {best.policy}\n"
+                f"judge it  clowder evaluate {best.policy}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    _tell_where(result, console, chart_url)
+    if result.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if any(one.error for one in result.trials) else 0
+
+
+def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> None:
+    tracker = result.tracker
+    tracker.drain()
+    audit = tracker.audit()
+    tracker.close()
+    console.print(
+        f"tracked   {audit.num_stored:,} of {audit.num_sent:,} points in MLflow; "
+        f"took {result.seconds / 60:.1f} min",
+        highlight=False,
+    )
+    console.print(
+        "compare   make ui   then open\n"
+        f"          {chart_url('http://127.0.0.1:5000', tracker.experiment_id)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def train(words: list[str]) -> int:
+    """`train RECIPE`."""
+    return _run("train", words)
+
+
+def sweep(words: list[str]) -> int:
+    """`sweep RECIPE`."""
+    return _run("sweep", words)
+
+
+def evaluate(words: list[str]) -> int:
+    """`evaluate RUN`."""
+    from experiments.evaluate_cli import run_evaluate
+
+    return run_evaluate(words)
+
+
+def doctor(words: list[str]) -> int:
+    """`doctor`."""
+    from experiments.doctor import run_doctor
+
+    return run_doctor(words)
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "sweep": sweep,
+    "evaluate": evaluate,
+    "doctor": doctor,
+}

@@ -1,0 +1,66 @@
+"""The chosen metrics, about forty, by family; what trackers, progress and reports read.
+
+`eval/`, `behaviour/` and `reward/` come from evaluation (see `experiments/evaluate.py`), `train/`
+from the algorithm, `time/` from the trial's own clock. Step is env steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.recipe import Recipe
+
+FAMILIES = ("eval/", "behaviour/", "reward/", "train/", "time/")
+
+# Our name: RLlib's.
+_LEARNER = {
+    "train/total_loss": "total_loss",
+    "train/policy_loss": "policy_loss",
+    "train/value_loss": "vf_loss",
+    "train/entropy": "entropy",
+    "train/explained_variance": "vf_explained_var",
+    "train/gradient_norm": "gradients_default_optimizer_global_norm",
+    "train/learning_rate": "default_optimizer_learning_rate",
+    "train/kl": "mean_kl_loss",
+}
+
+
+def train_metrics(result: Mapping[str, Any], recipe: Recipe) -> dict[str, float]:
+    """`train/` and the sampled/learned shares of `time/`, from an RLlib result."""
+    from experiments.stock import MODULE
+
+    found: dict[str, float] = {}
+    learner = result.get("learners", {}).get(MODULE, {})
+    for name, key in _LEARNER.items():
+        if key in learner:
+            found[name] = float(learner[key])
+    runners = result["env_runners"]
+    if "episode_return_mean" in runners:
+        # RLlib sums over a game's seats; ours is per cat, as in `reward/`.
+        found["train/return"] = float(runners["episode_return_mean"]) / recipe.env.num_agents
+        found["train/episode_length"] = float(runners["episode_len_mean"])
+    if "ledger/victory" in runners:
+        found["train/win_rate"] = float(runners["ledger/victory"])
+    timers = result.get("timers", {})
+    sampling = float(timers.get("env_runner_sampling_timer", math.nan))
+    learning = float(timers.get("learner_update_timer", math.nan))
+    whole = float(timers.get("training_iteration", math.nan))
+    found["time/sampling_share"] = sampling / whole
+    found["time/learning_share"] = learning / whole
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of one report that belong to a family."""
+    return {
+        name: float(value)
+        for name, value in result.items()
+        if name.startswith(FAMILIES) and isinstance(value, int | float)
+    }
+
+
+def step_of(result: Mapping[str, Any]) -> int:
+    """Env steps of a report."""
+    return int(result["env_steps"])

@@ -1,0 +1,139 @@
+"""A trained policy as two plain files: weights in safetensors, all else in JSON.
+
+Nothing in them is executed when they are read, unlike RLlib's own checkpoints, which hold pickles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from env.batch import BatchedGame
+from env.errors import BadInputError
+from env.games import find_game
+from env.single import observation_space
+from experiments.recipe import Recipe, from_dict, to_dict
+from models import RecurrentActorCritic
+
+WEIGHTS_FILE = "weights.safetensors"
+CONFIG_FILE = "policy.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """A network that can act, and the recipe that it comes from."""
+
+    module: RecurrentActorCritic
+    """Actor, critic and memory, shared by all seats."""
+    recipe: Recipe
+    """What it was trained with."""
+    env_steps: int
+    """Ticks that it was trained for."""
+
+
+def layout_hash(simulator: type[BatchedGame]) -> str:
+    """16 hexadecimal digits that change when the meaning of an observation or action does."""
+    layout = {
+        "game": simulator.name,
+        "actions": simulator.action_names,
+        "parts": [
+            [part.name, part.shape, part.dtype.__name__, list(part.channels)]
+            for part in simulator.parts
+        ],
+    }
+    return hashlib.sha256(json.dumps(layout, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def build_module(recipe: Recipe, *, max_seq_len: int | None = None) -> RecurrentActorCritic:
+    """An untrained network for the recipe's game; torch's generator decides its weights."""
+    import gymnasium as gym
+
+    simulator = find_game("pico_park").simulator
+    return RecurrentActorCritic(
+        observation_space=observation_space(simulator),
+        action_space=gym.spaces.Discrete(len(simulator.action_names)),
+        model_config=model_config(recipe, max_seq_len=max_seq_len),
+    )
+
+
+def model_config(recipe: Recipe, *, max_seq_len: int | None = None) -> dict[str, Any]:
+    """RLlib's `model_config`: the recipe's model and what the game says of its grid."""
+    simulator = find_game("pico_park").simulator
+    channels = next(part.channels for part in simulator.parts if part.channels)
+    config = recipe.model.to_dict(grid_channels=channels)
+    if max_seq_len is not None:
+        config["max_seq_len"] = max_seq_len
+    return config
+
+
+def save_policy(
+    folder: Path, state: Mapping[str, torch.Tensor], recipe: Recipe, env_steps: int
+) -> None:
+    """Writes both files into `folder`; the JSON, written last, makes them whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE)
+    config = {
+        "format": FORMAT,
+        "layout": layout_hash(find_game("pico_park").simulator),
+        "env_steps": env_steps,
+        "recipe": to_dict(recipe),
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_policy(folder: Path) -> Policy:
+    """Reads a policy from its folder.
+
+    Raises:
+        BadInputError: files missing or damaged, another format, another observation layout, or
+            weights that don't fit the network.
+    """
+    config = _read_config(folder)
+    simulator = find_game("pico_park").simulator
+    if config["layout"] != layout_hash(simulator):
+        raise BadInputError(
+            f"{folder} was trained on observations of layout {config['layout']}, this simulator "
+            f"has {layout_hash(simulator)}; use the version of Clowder that wrote it."
+        )
+    recipe = from_dict(config["recipe"])
+    module = build_module(recipe)
+    try:
+        state = safetensors.torch.load_file(folder / WEIGHTS_FILE)
+        module.load_state_dict(state)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInputError(
+            f"the weights in {folder / WEIGHTS_FILE} can't be used ({reason}); take another copy "
+            "or checkpoint."
+        ) from error
+    module.eval()
+    return Policy(module=module, recipe=recipe, env_steps=int(config["env_steps"]))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text())
+    except OSError as error:
+        raise BadInputError(
+            f"there is no policy in {folder} ({CONFIG_FILE}: {error.strerror}); name a folder "
+            "that holds one."
+        ) from error
+    except ValueError as error:
+        raise BadInputError(f"{path} is not JSON ({error}); take another copy.") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        found = config.get("format") if isinstance(config, dict) else None
+        raise BadInputError(
+            f"{path} has format {found!r}, this version reads {FORMAT}; use the version of Clowder "
+            "that wrote it."
+        )
+    return config

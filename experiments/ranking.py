@@ -1,0 +1,123 @@
+"""What a sweep found: a ranking on the terminal and a picture of what the weights did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.runner import StudyResult, TrialResult
+
+PICTURE = "sweep.png"
+
+
+def ranking_table(trials: Sequence[TrialResult]) -> Table:
+    """The trials, best held-out win rate first."""
+    table = Table(title="ranked by held-out win rate (ties: cats that got out)", title_justify="left")
+    table.add_column("", justify="right")
+    table.add_column("variant")
+    for name in ("win rate", "95 %", "greedy", "exits", "key", "crushed", "shot", "return"):
+        table.add_column(name, justify="right")
+    for rank, trial in enumerate(trials, 1):
+        final = trial.final
+        interval = f"{final['eval/win_rate_low']:.2f}-{final['eval/win_rate_high']:.2f}"
+        greedy = final.get("eval/win_rate_greedy")
+        table.add_row(
+            str(rank),
+            trial.variant,
+            f"{final['eval/win_rate']:.2f}",
+            interval,
+            "" if greedy is None else f"{greedy:.2f}",
+            f"{final['eval/exits']:.2f}",
+            f"{final['behaviour/key_rate']:.2f}",
+            f"{final['behaviour/crushed']:.2f}",
+            f"{final['behaviour/shot']:.2f}",
+            f"{final['reward/return']:.2f}",
+        )
+    return table
+
+
+def print_ranking(result: StudyResult, console: Console) -> None:
+    """The ranking, and every trial that failed with its reason."""
+    console.print(ranking_table(result.ranking))
+    for trial in result.trials:
+        if trial.error:
+            console.print(f"failed: {trial.variant}: {trial.error}", highlight=False)
+
+
+def draw_sweep(trials: Sequence[TrialResult], path: Path, title: str) -> None:
+    """A picture: the ranking with intervals, learning curves, and behaviour beside success.
+
+    Args:
+        trials: best first, at least one.
+        path: of the PNG.
+        title: over all panels.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    colours = plt.get_cmap("viridis")
+    shades = [colours(0.9 * i / max(1, len(trials) - 1)) for i in range(len(trials))]
+    height = max(3.4, 1.2 + 0.42 * len(trials))
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(15, height), constrained_layout=True, width_ratios=(1.1, 1, 1.1)
+    )
+    figure.suptitle(title, fontsize=13)
+    _draw_bars(left, trials, shades)
+    _draw_curves(middle, trials, shades)
+    _draw_behaviour(right, trials)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _draw_bars(axes: Any, trials: Sequence[TrialResult], shades: Sequence[Any]) -> None:
+    rates = [one.final["eval/win_rate"] for one in trials]
+    low = [one.final["eval/win_rate"] - one.final["eval/win_rate_low"] for one in trials]
+    high = [one.final["eval/win_rate_high"] - one.final["eval/win_rate"] for one in trials]
+    rows = range(len(trials))
+    axes.barh(rows, rates, xerr=[low, high], color=shades, height=0.7, capsize=3, ecolor="0.3")
+    axes.set_yticks(rows, [one.variant for one in trials], fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("held-out win rate, Wilson 95 %")
+    axes.set_title("which variant wins", fontsize=11)
+    for row, (rate, more) in enumerate(zip(rates, high, strict=True)):
+        axes.text(min(rate + more + 0.02, 0.9), row, f"{rate:.2f}", va="center", fontsize=9)
+
+
+def _draw_curves(axes: Any, trials: Sequence[TrialResult], shades: Sequence[Any]) -> None:
+    for trial, shade in zip(trials, shades, strict=True):
+        points = [(r["env_steps"], r["eval/win_rate"]) for r in trial.history if "eval/win_rate" in r]
+        axes.plot(*zip(*points, strict=True), color=shade, marker="o", markersize=3, linewidth=1.6)
+    axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(3, 3), useMathText=True)
+    axes.set_xlabel("env steps")
+    axes.set_title("held-out win rate while training", fontsize=11)
+    axes.grid(alpha=0.25)
+
+
+BEHAVIOURS = (
+    ("behaviour/key_rate", "takes\nthe key"),
+    ("behaviour/unlock_rate", "opens\nthe door"),
+    ("behaviour/crushed", "a cat is\ncrushed"),
+    ("behaviour/shot", "a cat\nis shot"),
+    ("behaviour/timeouts", "time\nruns out"),
+    ("behaviour/idle_share", "idle\nshare"),
+)
+
+
+def _draw_behaviour(axes: Any, trials: Sequence[TrialResult]) -> None:
+    values = [[one.final[key] for key, _ in BEHAVIOURS] for one in trials]
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(BEHAVIOURS)), [label for _, label in BEHAVIOURS], fontsize=9)
+    axes.set_yticks([])
+    for row, shares in enumerate(values):
+        for column, share in enumerate(shares):
+            shade = "white" if share > 0.6 else "black"
+            axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=shade, fontsize=9)
+    axes.set_title("what the cats do, whatever it pays (share of episodes)", fontsize=11)

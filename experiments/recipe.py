@@ -1,0 +1,249 @@
+"""What an experiment is: one frozen config, whole and plain enough to be written down as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from env.errors import BadInputError, unknown_name
+from env.pico_park import PicoParkConfig, PicoParkRewards
+from models import ModelConfig
+
+Scheduler = Literal["none", "asha"]
+Search = Literal["grid", "random"]
+
+
+def _at_least(owner: Any, **bounds: float) -> None:
+    for name, least in bounds.items():
+        value = getattr(owner, name)
+        if not value >= least or value == float("inf"):
+            raise BadInputError(
+                f"{name} is {value}; it must be a finite number of at least {least}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """RLlib's own PPO (Schulman et al. 2017) on the registered environment."""
+
+    lr: float = 1e-3
+    """Adam's learning rate at the start; it falls linearly to `lr_end`."""
+    lr_end: float = 1e-4
+    """Learning rate once all env steps are sampled."""
+    gamma: float = 0.99
+    """Discount per tick."""
+    lambda_: float = 0.95
+    """Lambda of generalised advantage estimation (Schulman et al. 2016)."""
+    clip: float = 0.2
+    """PPO's ratio clip."""
+    value_coefficient: float = 0.5
+    """Weight of the value loss."""
+    value_clip: float = 10.0
+    """Cap on the squared value error of one step."""
+    entropy: float = 0.01
+    """Entropy bonus at the start; it falls linearly to `entropy_end`."""
+    entropy_end: float = 0.001
+    """Entropy bonus once all env steps are sampled."""
+    gradient_norm: float = 0.5
+    """Gradients are clipped to this global norm."""
+    num_epochs: int = 2
+    """Passes over each batch."""
+    num_envs: int = 32
+    """Games that a runner plays side by side."""
+    fragment: int = 64
+    """Ticks of each game in a batch."""
+    minibatch: int = 2048
+    """Agent-steps in a minibatch."""
+    num_env_runners: int = 0
+    """Remote runners; 0: one process samples and learns."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, lr=0, lr_end=0, clip=0, value_coefficient=0, value_clip=0, entropy=0)
+        _at_least(self, entropy_end=0, gradient_norm=0, num_epochs=1, num_envs=1, fragment=1)
+        _at_least(self, minibatch=1, num_env_runners=0)
+        for name in ("gamma", "lambda_"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadInputError(f"{name} is {getattr(self, name)}; it must lie in 0 to 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How policies are judged: on named held-out levels, each played exactly once."""
+
+    every_env_steps: int = 50_000
+    """Env steps between evaluations while training; the last state is always evaluated."""
+    num_levels: int = 100
+    """Held-out levels (seeds 0, 1, ...) played in each evaluation while training."""
+    num_final_levels: int = 400
+    """Held-out levels played at the end, sampled and greedy; what rankings go by."""
+    presets: tuple[str, ...] = ()
+    """Other difficulties to judge on as well at the end; none by default."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, every_env_steps=1, num_levels=1, num_final_levels=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """Which variants of a recipe are compared, and how they are chosen."""
+
+    space: tuple[str, ...] = ()
+    """Fields to vary. `rewards.own_block` (its usual range), `rewards.alive=0,0.02` (these
+    values), `ppo.lr=1e-4:1e-2` (uniformly between), `ppo.lr=1e-4:1e-2:log` (log-uniformly)."""
+    search: Search = "random"
+    """`random` draws `num_trials` variants; `grid` takes every combination of listed values."""
+    num_trials: int = 8
+    """Variants that a random search draws."""
+    num_seeds: int = 1
+    """Training seeds for each variant of a grid."""
+    scheduler: Scheduler = "none"
+    """`asha` stops the worse variants early (Li et al. 2020); `none` lets all finish."""
+    grace_env_steps: int = 100_000
+    """Env steps that ASHA leaves every trial."""
+    max_concurrent: int = 0
+    """Trials at the same time; 0: as many as there are CPUs."""
+    seed: int = 0
+    """Of the search."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, num_trials=1, num_seeds=1, grace_env_steps=1, max_concurrent=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How long a trial trains, and where its traces go."""
+
+    env_steps: int = 1_000_000
+    """Ticks to train for, all games together; agent-steps are `num_agents` times as many."""
+    seed: int = 0
+    """Of levels, actions and weights."""
+    study: str = ""
+    """Name that groups runs in the tracker; empty: the recipe's name."""
+    num_threads: int = 1
+    """Threads that a trial computes with."""
+    checkpoint_env_steps: int = 100_000
+    """Env steps between checkpoints; the last state is always kept."""
+    num_checkpoints: int = 2
+    """Checkpoints kept, the newest first."""
+    storage: str = "results"
+    """Folder for checkpoints and results; shared between nodes on a cluster."""
+    tracking_uri: str = ""
+    """Address of the MLflow store; empty: MLFLOW_TRACKING_URI, or `mlflow.db` in this folder."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, env_steps=1, seed=0, num_threads=1, checkpoint_env_steps=1)
+        _at_least(self, num_checkpoints=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole experiment."""
+
+    name: str
+    """Name of the recipe."""
+    env: PicoParkConfig = field(default_factory=PicoParkConfig)
+    """The game."""
+    rewards: PicoParkRewards = field(default_factory=PicoParkRewards)
+    """What events pay."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    """The algorithm."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How policies are judged."""
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    """Variants, for `sweep`."""
+    run: RunConfig = field(default_factory=RunConfig)
+    """Length, seed, storage."""
+
+    @property
+    def study(self) -> str:
+        """Name that groups runs in the tracker."""
+        return self.run.study or self.name
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Fields by dotted name, nested dataclasses opened."""
+    flat: dict[str, Any] = {}
+    for one in dataclasses.fields(config):
+        value = getattr(config, one.name)
+        if dataclasses.is_dataclass(value):
+            flat.update(flatten(value, f"{prefix}{one.name}."))
+        else:
+            flat[f"{prefix}{one.name}"] = value
+    return flat
+
+
+def replace(config: Any, values: Mapping[str, Any]) -> Any:
+    """A copy with other values for dotted names; nonsense is refused by the config itself.
+
+    Raises:
+        BadInputError: a name that no field has, or a value of the wrong kind.
+    """
+    known = flatten(config)
+    for name in values:
+        if name not in known:
+            raise unknown_name("field", name, known)
+    return _replace(config, values, "")
+
+
+def _replace(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(type(config))
+    changes: dict[str, Any] = {}
+    for one in dataclasses.fields(config):
+        name = f"{prefix}{one.name}"
+        old = getattr(config, one.name)
+        if dataclasses.is_dataclass(old):
+            if any(key.startswith(f"{name}.") for key in values):
+                changes[one.name] = _replace(old, values, f"{name}.")
+        elif name in values:
+            changes[one.name] = _convert(name, values[name], hints[one.name])
+    return dataclasses.replace(config, **changes)
+
+
+def _convert(name: str, value: Any, hint: Any) -> Any:
+    """JSON and searches say 3 as 3.0 and tuples as lists; the field's type decides."""
+    kinds = set(_kinds(hint))
+    if int in kinds and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if tuple in kinds and isinstance(value, list):
+        return tuple(value)
+    if int in kinds and not kinds & {float, bool} and isinstance(value, float):
+        raise BadInputError(f"{name} is {value}; it must be a whole number.")
+    return value
+
+
+def _kinds(hint: Any) -> Iterator[type]:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        for part in typing.get_args(hint):
+            yield from _kinds(part)
+    else:
+        yield origin or hint
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain data for JSON."""
+    return dataclasses.asdict(recipe)
+
+
+def from_dict(data: Mapping[str, Any]) -> Recipe:
+    """The recipe that `to_dict` wrote, also after a journey through JSON."""
+    flat: dict[str, Any] = {}
+
+    def walk(part: Mapping[str, Any], prefix: str) -> None:
+        for key, value in part.items():
+            if isinstance(value, Mapping):
+                walk(value, f"{prefix}{key}.")
+            else:
+                flat[f"{prefix}{key}"] = value
+
+    walk(data, "")
+    recipe: Recipe = replace(Recipe(name=str(data["name"])), flat)
+    return recipe

@@ -1,0 +1,74 @@
+"""The recipes: functions that return a whole config. Add one here and it has a name everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from env.errors import unknown_name
+from env.pico_park import PicoParkConfig, PicoParkRewards
+from experiments.recipe import EvaluationConfig, PPOConfig, Recipe, RunConfig, SweepConfig
+
+
+def meadow() -> Recipe:
+    """Four cats on the easiest levels, RLlib's own PPO: learns to win in minutes."""
+    return Recipe(
+        name="meadow",
+        env=PicoParkConfig(preset="meadow"),
+        sweep=SweepConfig(space=("rewards.own_block", "rewards.team_share"), num_trials=6),
+        run=RunConfig(env_steps=600_000),
+    )
+
+
+def pico_park() -> Recipe:
+    """Four cats on `tunnels`, where every colour is needed."""
+    return Recipe(name="pico_park", run=RunConfig(env_steps=5_000_000))
+
+
+def blog() -> Recipe:
+    """The original experiment's rewards on its own layout of levels."""
+    return Recipe(
+        name="blog",
+        env=PicoParkConfig(preset="classic"),
+        rewards=PicoParkRewards.preset("blog"),
+        run=RunConfig(env_steps=5_000_000),
+    )
+
+
+def reward_sweep() -> Recipe:
+    """What `make sweep` runs: is it the team's reward or one's own that teaches cats to win, and
+    what does pay for mere survival do?"""
+    return Recipe(
+        name="reward_sweep",
+        env=PicoParkConfig(preset="meadow"),
+        evaluation=EvaluationConfig(every_env_steps=40_000, num_levels=100, num_final_levels=300),
+        sweep=SweepConfig(
+            space=("rewards.team_share=0,0.2,1", "rewards.alive=0,0.02"), search="grid"
+        ),
+        run=RunConfig(env_steps=120_000),
+    )
+
+
+def smoke() -> Recipe:
+    """A minute of everything on tiny levels, for tests and for trying a cluster."""
+    return Recipe(
+        name="smoke",
+        env=PicoParkConfig(
+            preset="meadow", num_agents=2, length=18, share_open=1, share_gate=0, share_curtain=0
+        ),
+        ppo=PPOConfig(num_envs=8, fragment=32, minibatch=256, num_epochs=1),
+        evaluation=EvaluationConfig(every_env_steps=512, num_levels=16, num_final_levels=32),
+        sweep=SweepConfig(space=("rewards.team_share=0,1",), search="grid"),
+        run=RunConfig(env_steps=1024, checkpoint_env_steps=512),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    recipe.__name__: recipe for recipe in (meadow, pico_park, blog, reward_sweep, smoke)
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name, or an error that suggests the nearest."""
+    if name not in RECIPES:
+        raise unknown_name("recipe", name, RECIPES)
+    return RECIPES[name]()

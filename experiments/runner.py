@@ -1,0 +1,400 @@
+"""Trains and sweeps: Tune runs of trials, tracked, resumable. Training is a sweep of one trial."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from env.errors import BadInputError
+from experiments import recipe as recipes
+from experiments import session
+from experiments.metrics import metrics_of, step_of
+from experiments.recipe import Recipe
+from experiments.space import Dimension, count_trials, parse_space, to_tune, variant_name
+from experiments.tracking import RunInfo, Tracker, TrackerConfig, check_tracking_uri
+
+Resume = Literal["auto", "never", "must"]
+
+RECIPE_FILE = "recipe.json"
+"""The recipe that an experiment folder was started with."""
+DONE_FILE = "finished"
+"""Marks an experiment folder whose every trial has ended well."""
+SPOOL = "tracking"
+"""Folder of what MLflow is yet to be told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What came of one trial."""
+
+    trial_id: str
+    """Tune's id."""
+    variant: str
+    """What it varies, short."""
+    config: dict[str, Any]
+    """Varied fields by dotted name."""
+    history: tuple[dict[str, Any], ...]
+    """Its reports in the order of env steps, each step once."""
+    folder: Path
+    """Where its files are."""
+    error: str
+    """Why it failed; empty if it didn't."""
+
+    @property
+    def final(self) -> dict[str, Any]:
+        """The last evaluation's metrics; empty if there was none."""
+        judged = [one for one in self.history if "eval/win_rate" in one]
+        return judged[-1] if judged else {}
+
+    @property
+    def policy(self) -> Path | None:
+        """The newest portable policy."""
+        found = sorted(self.folder.glob("checkpoint_*/policy/policy.json"))
+        return found[-1].parent if found else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """What came of an experiment."""
+
+    recipe: Recipe
+    folder: Path
+    trials: tuple[TrialResult, ...]
+    tracker: Tracker
+    seconds: float
+    interrupted: bool
+
+    @property
+    def ranking(self) -> tuple[TrialResult, ...]:
+        """Trials with an evaluation, best objective first."""
+        judged = [one for one in self.trials if one.final]
+        return tuple(sorted(judged, key=lambda one: -one.final["eval/objective"]))
+
+
+def run(
+    recipe: Recipe,
+    *,
+    is_sweep: bool,
+    resume: Resume,
+    command: str,
+    announce: Callable[[str], None] = print,
+) -> StudyResult:
+    """Runs or continues an experiment to its end.
+
+    Args:
+        recipe: the whole config.
+        is_sweep: whether to vary the recipe's `sweep.space`; else one trial.
+        resume: `auto` continues an unfinished experiment of this study, `must` insists on one,
+            `never` starts another.
+        command: how the user called this, for the advice on resuming.
+        announce: prints a line for the user.
+
+    Raises:
+        BadInputError: nonsense in the recipe, no experiment to resume, or another recipe than the
+            unfinished one's.
+    """
+    session.prepare()
+    dimensions = parse_space(recipe) if is_sweep else ()
+    uri = recipe.run.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if problem := check_tracking_uri(uri):
+        raise BadInputError(problem)
+    study = session.storage_folder(recipe.run.storage) / recipe.study
+    kind = "sweep" if is_sweep else "train"
+    folder = _choose_folder(study, recipe, kind, resume)
+    return _Experiment(recipe, dimensions, folder, uri, command, announce).run()
+
+
+def _choose_folder(study: Path, recipe: Recipe, kind: str, resume: Resume) -> Path:
+    """An unfinished experiment's folder, or a new one's."""
+    found = sorted(study.glob(f"{kind}-*")) if study.is_dir() else []
+    unfinished = [one for one in found if not (one / DONE_FILE).exists()]
+    unfinished = [one for one in unfinished if (one / "tuner.pkl").exists()]
+    if resume != "never" and unfinished:
+        folder = unfinished[-1]
+        _check_same(folder, recipe)
+        return folder
+    if resume == "must":
+        raise BadInputError(
+            f"there is no unfinished {kind} in {study}; drop --resume must to start one."
+        )
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = study / f"{kind}-{stamp}"
+    for copy in range(2, 1000):
+        if not folder.exists():
+            break
+        folder = study / f"{kind}-{stamp}-{copy}"
+    try:
+        folder.mkdir(parents=True)
+        (folder / RECIPE_FILE).write_text(json.dumps(recipes.to_dict(recipe), indent=2) + "\n")
+    except OSError as error:
+        raise BadInputError(
+            f"{folder} can't be written ({error.strerror}); free some room or name another folder "
+            "with --run.storage."
+        ) from error
+    return folder
+
+
+def _check_same(folder: Path, recipe: Recipe) -> None:
+    """An unfinished experiment goes on with its own settings or not at all."""
+    try:
+        stored = recipes.from_dict(json.loads((folder / RECIPE_FILE).read_text()))
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInputError(
+            f"{folder / RECIPE_FILE} can't be read ({error}); use --resume never to start anew."
+        ) from error
+    old, new = recipes.flatten(stored), recipes.flatten(recipe)
+    # Where results lie and are tracked doesn't change what they are.
+    free = ("run.storage", "run.tracking_uri", "sweep.max_concurrent")
+    changed = [name for name in new if old.get(name) != new[name] and name not in free]
+    if changed:
+        name = changed[0]
+        raise BadInputError(
+            f"the unfinished run in {folder} has {name} = {old.get(name)!r}, not {new[name]!r}; "
+            "repeat its settings to continue it, or use --resume never to start anew."
+        )
+
+
+class _Experiment:
+    """One Tune run from start to result."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        dimensions: tuple[Dimension, ...],
+        folder: Path,
+        tracking_uri: str,
+        command: str,
+        announce: Callable[[str], None],
+    ) -> None:
+        self.recipe = recipe
+        self.dimensions = dimensions
+        self.folder = folder
+        self.command = command
+        self.announce = announce
+        self.num_trials = count_trials(dimensions, recipe) if dimensions else 1
+        root = Path.cwd() if not session.in_ray_job() else folder.parent.parent.parent
+        self.tracking = TrackerConfig(
+            study=recipe.study,
+            spool_dir=folder / SPOOL,
+            tracking_uri=tracking_uri,
+            root=root,
+        )
+
+    def run(self) -> StudyResult:
+        """Runs to the end, or until Ctrl-C."""
+        started = time.monotonic()
+        session.start_ray()
+        is_resumed = (self.folder / "tuner.pkl").exists()
+        verb = "continuing" if is_resumed else "running"
+        self.announce(
+            f"{verb} {self.num_trials} trial{'s' if self.num_trials > 1 else ''} of "
+            f"{self.recipe.run.env_steps:,} env steps in {self.folder}"
+        )
+        tuner = self._restore() if is_resumed else self._make()
+        grid = tuner.fit()
+        trials = tuple(self._result_of(one) for one in grid)
+        finished = all(
+            not one.error and one.history and one.history[-1].get("done") for one in trials
+        )
+        interrupted = not finished and not any(one.error for one in trials)
+        if finished and len(trials) == self.num_trials:
+            (self.folder / DONE_FILE).touch()
+        else:
+            self.announce(f"not finished; to go on from the last checkpoints: {self.command}")
+        from experiments.tracking import open_tracker
+
+        return StudyResult(
+            recipe=self.recipe,
+            folder=self.folder,
+            trials=trials,
+            tracker=open_tracker(self.tracking),
+            seconds=time.monotonic() - started,
+            interrupted=interrupted,
+        )
+
+    def _make(self) -> Any:
+        from ray import tune
+        from ray.tune.logger import JsonLoggerCallback
+
+        from experiments.progress import Progress
+        from experiments.tracking import MLflowCallback
+        from experiments.trial import Trial
+
+        recipe = self.recipe
+        info = describe_parent(recipe, self.folder.name, self.dimensions)
+        return tune.Tuner(
+            Trial,
+            param_space={
+                "recipe": recipes.to_dict(recipe),
+                **to_tune(self.dimensions, is_grid=recipe.sweep.search == "grid"),
+            },
+            tune_config=tune.TuneConfig(
+                num_samples=recipe.sweep.num_trials
+                if self.dimensions and recipe.sweep.search == "random"
+                else 1,
+                metric="objective" if self.dimensions else None,
+                mode="max" if self.dimensions else None,
+                scheduler=self._scheduler(),
+                search_alg=self._searcher(),
+                max_concurrent_trials=recipe.sweep.max_concurrent or None,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=self.folder.name,
+                storage_path=str(self.folder.parent),
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=recipe.run.num_checkpoints),
+                failure_config=tune.FailureConfig(max_failures=2),
+                callbacks=[
+                    JsonLoggerCallback(),
+                    Progress(recipe.run.env_steps, self.num_trials),
+                    MLflowCallback(
+                        self.tracking,
+                        parent=info,
+                        describe=functools.partial(describe_trial, recipe),
+                        metrics_of=metrics_of,
+                        step_of=step_of,
+                        num_steps=recipe.run.env_steps,
+                    ),
+                ],
+            ),
+        )
+
+    def _restore(self) -> Any:
+        from ray import tune
+
+        from experiments.trial import Trial
+
+        return tune.Tuner.restore(str(self.folder), trainable=Trial, resume_errored=True)
+
+    def _scheduler(self) -> Any:
+        from ray.tune.schedulers import ASHAScheduler
+
+        if not self.dimensions or self.recipe.sweep.scheduler == "none":
+            return None
+        return ASHAScheduler(
+            time_attr="env_steps",
+            grace_period=self.recipe.sweep.grace_env_steps,
+            max_t=self.recipe.run.env_steps,
+            reduction_factor=3,
+        )
+
+    def _searcher(self) -> Any:
+        from ray.tune.search import BasicVariantGenerator
+
+        return BasicVariantGenerator(random_state=self.recipe.sweep.seed)
+
+    def _result_of(self, result: Any) -> TrialResult:
+        config = dict(result.config)
+        folder = Path(result.path)
+        error = ""
+        if result.error is not None:
+            error = str(result.error).strip().splitlines()[-1]
+        return TrialResult(
+            trial_id=str(result.metrics.get("trial_id", "")) if result.metrics else "",
+            variant=variant_name(config),
+            config={name: value for name, value in config.items() if name != "recipe"},
+            history=read_history(folder),
+            folder=folder,
+            error=error,
+        )
+
+
+def read_history(folder: Path) -> tuple[dict[str, Any], ...]:
+    """A trial's reports, each env step once: resumed trials repeat rows."""
+    path = folder / "result.json"
+    by_step: dict[int, dict[str, Any]] = {}
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # cut short by a crash
+            if "env_steps" in row:
+                by_step[int(row["env_steps"])] = row
+    return tuple(by_step[step] for step in sorted(by_step))
+
+
+def _trial_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+@functools.cache
+def git_state() -> dict[str, str]:
+    """Commit and dirtiness of the source tree; empty outside a checkout."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*words: str) -> str:
+        result = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+        )
+        return result.stdout.strip()
+
+    try:
+        return {
+            "git_commit": git("rev-parse", "--short=12", "HEAD"),
+            "git_dirty": str(bool(git("status", "--porcelain"))).lower(),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def common_tags(recipe: Recipe) -> dict[str, str]:
+    """What every run of a study is tagged with."""
+    from env.batch import native
+    from env.pico_park import PicoPark
+
+    sim = PicoPark(1, recipe.env, recipe.rewards, seed=0)
+    hash_ = native().ffi.string(native().lib.batch_source_hash()).decode()
+    return {
+        "study": recipe.study,
+        "recipe": recipe.name,
+        "game": sim.name,
+        "simulator_version": f"{sim.version}-{hash_}",
+        **git_state(),
+    }
+
+
+def describe_parent(recipe: Recipe, name: str, dimensions: tuple[Dimension, ...]) -> RunInfo:
+    """The sweep's own run."""
+    varied = ", ".join(one.field for one in dimensions) or "nothing"
+    return RunInfo(
+        name=name,
+        params=recipes.flatten(recipe),
+        tags=common_tags(recipe),
+        note=f"Recipe `{recipe.name}`, varying {varied}. Ranked by held-out win rate.",
+    )
+
+
+def describe_trial(recipe: Recipe, trial: Any) -> RunInfo:
+    """A trial's run: its whole config, floats as floats."""
+    from experiments.trial import build_recipe
+
+    own = build_recipe(trial.config)
+    variant = variant_name(trial.config)
+    return RunInfo(
+        name=variant if recipe.sweep.num_seeds == 1 else f"{variant} s{own.run.seed}",
+        params=recipes.flatten(own),
+        tags={
+            **common_tags(own),
+            "variant": variant,
+            "seed": own.run.seed,
+            "ray_trial_id": trial.trial_id,
+            "ray_job_id": _job_id(),
+            "folder": str(trial.path or ""),
+        },
+    )
+
+
+def _job_id() -> str:
+    import ray
+
+    return ray.get_runtime_context().get_job_id() if ray.is_initialized() else ""

@@ -1,0 +1,77 @@
+"""Starting Ray, quietly and closed to strangers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import warnings
+from pathlib import Path
+
+from env.errors import BadInputError
+
+
+def prepare() -> None:
+    """Settings that Ray reads when it is imported: call this first.
+
+    A cluster that is started here asks for a token that only this process and its workers know,
+    since Ray's ports run whatever they are sent. The rest silences what libraries tell people who
+    use them directly.
+    """
+    if "RAY_ADDRESS" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if os.environ["RAY_AUTH_MODE"] == "token":
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    settings = {
+        "RAY_DEDUP_LOGS": "1",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        # The driver's state is written at every event, else a killed driver loses the last ones.
+        "TUNE_GLOBAL_CHECKPOINT_S": "0",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONWARNINGS": "ignore::DeprecationWarning",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for name in ("ray", "ray.rllib", "ray.tune", "alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def in_ray_job() -> bool:
+    """Whether this process is the driver of `ray job submit`."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def start_ray() -> None:
+    """Connects to the cluster that RAY_ADDRESS names, or starts one on this machine."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+    except ConnectionError as error:
+        raise BadInputError(
+            f"no Ray cluster answers at {address!r}; start one or unset RAY_ADDRESS."
+        ) from error
+
+
+def storage_folder(storage: str) -> Path:
+    """Where results go: as given; a relative folder in a Ray job means the home folder, since the
+    uploaded working folder is thrown away."""
+    path = Path(storage).expanduser()
+    if not path.is_absolute():
+        path = (Path.home() / "clowder" if in_ray_job() else Path.cwd()) / path
+    return path

@@ -1,0 +1,156 @@
+"""Search spaces as short texts: which fields of a recipe vary, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from env.errors import BadInputError, unknown_name
+from env.pico_park import PicoParkRewards
+from experiments import recipe as recipes
+from experiments.recipe import Recipe
+
+FORMS = "write NAME, NAME=1,2,3, NAME=low:high or NAME=low:high:log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """A field that varies: over listed values, or between two numbers."""
+
+    field: str
+    """Dotted name of the recipe's field."""
+    values: tuple[Any, ...] = ()
+    """Listed values; empty for a range."""
+    low: float = 0.0
+    """Lower end of a range."""
+    high: float = 0.0
+    """Upper end of a range."""
+    is_log: bool = False
+    """Whether the range is drawn from on a logarithmic scale."""
+    is_integer: bool = False
+    """Whether the field takes whole numbers."""
+
+
+def parse_dimension(text: str, recipe: Recipe) -> Dimension:
+    """Reads one dimension and checks it against the recipe.
+
+    Raises:
+        BadInputError: no such field, no such form, or a value that the field refuses.
+    """
+    name, _, domain = text.partition("=")
+    name = name.strip().replace("-", "_")
+    known = recipes.flatten(recipe)
+    if name not in known:
+        raise unknown_name("field to vary", name, known)
+    if name.startswith(("sweep.", "run.s")) and name != "run.seed" or name == "name":
+        raise BadInputError(f"{name} can't vary within one sweep; run another sweep for it.")
+    is_integer = isinstance(known[name], int) and not isinstance(known[name], bool)
+    if not domain:
+        if not name.startswith("rewards."):
+            raise BadInputError(f"{text!r} says no values and {name} has no usual range; {FORMS}.")
+        low, high = PicoParkRewards.sweep_range(name.removeprefix("rewards."))
+        return Dimension(field=name, low=low, high=high)
+    if ":" in domain:
+        return _range(text, name, domain, recipe, is_integer)
+    values = tuple(_value(text, part, known[name]) for part in domain.split(","))
+    for value in values:
+        recipes.replace(recipe, {name: value})  # refused now, not in the middle of a sweep
+    return Dimension(field=name, values=values)
+
+
+def _range(text: str, name: str, domain: str, recipe: Recipe, is_integer: bool) -> Dimension:
+    parts = domain.split(":")
+    is_log = parts[2:] == ["log"]
+    if len(parts) != 2 + is_log:
+        raise BadInputError(f"{text!r} is no range; {FORMS}.")
+    try:
+        low, high = float(parts[0]), float(parts[1])
+    except ValueError:
+        raise BadInputError(f"{text!r} has an end that is no number; {FORMS}.") from None
+    if not low < high or (is_log and low <= 0):
+        raise BadInputError(f"{text!r} is empty{' or not above 0' if is_log else ''}; {FORMS}.")
+    for end in (low, high):
+        recipes.replace(recipe, {name: int(end) if is_integer else end})
+    return Dimension(field=name, low=low, high=high, is_log=is_log, is_integer=is_integer)
+
+
+def _value(text: str, part: str, example: Any) -> Any:
+    """A listed value, of the kind that the field has now."""
+    part = part.strip()
+    if part.lower() in ("true", "false"):
+        return part.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(part)
+        except ValueError:
+            continue
+    if isinstance(example, int | float) and not isinstance(example, bool):
+        raise BadInputError(f"{text!r}: {part!r} is no number; {FORMS}.")
+    return part
+
+
+def parse_space(recipe: Recipe) -> tuple[Dimension, ...]:
+    """All dimensions of the recipe's sweep, the seeds included.
+
+    Raises:
+        BadInputError: nothing varies, a field varies twice, or a grid over a range.
+    """
+    dimensions = [parse_dimension(text, recipe) for text in recipe.sweep.space]
+    if recipe.sweep.num_seeds > 1:
+        seeds = tuple(recipe.run.seed + i for i in range(recipe.sweep.num_seeds))
+        dimensions.append(Dimension(field="run.seed", values=seeds))
+    names = [one.field for one in dimensions]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInputError(f"{name} varies twice in this sweep; name it once.")
+    if not names:
+        raise BadInputError(
+            f"the recipe {recipe.name!r} varies nothing; give --sweep.space, for instance "
+            "--sweep.space rewards.own_block rewards.team_share=0,0.2,1."
+        )
+    if recipe.sweep.search == "grid":
+        for one in dimensions:
+            if not one.values:
+                raise BadInputError(
+                    f"a grid needs listed values, but {one.field} has a range; list values "
+                    f"({one.field}=1,2,3) or choose --sweep.search random."
+                )
+    return tuple(dimensions)
+
+
+def to_tune(dimensions: tuple[Dimension, ...], *, is_grid: bool) -> dict[str, Any]:
+    """Tune's `param_space` of these dimensions. Seeds are always a grid: each variant has all."""
+    from ray import tune
+
+    space: dict[str, Any] = {}
+    for one in dimensions:
+        if one.values:
+            of = tune.grid_search if is_grid or one.field == "run.seed" else tune.choice
+            space[one.field] = of(list(one.values))
+        elif one.is_integer:
+            draw = tune.lograndint if one.is_log else tune.randint
+            space[one.field] = draw(int(one.low), int(one.high) + 1)
+        else:
+            space[one.field] = (tune.loguniform if one.is_log else tune.uniform)(one.low, one.high)
+    return space
+
+
+def count_trials(dimensions: tuple[Dimension, ...], recipe: Recipe) -> int:
+    """How many trials the sweep has."""
+    if recipe.sweep.search == "random":
+        return recipe.sweep.num_trials * recipe.sweep.num_seeds
+    count = 1
+    for one in dimensions:
+        count *= len(one.values)
+    return count
+
+
+def variant_name(config: dict[str, Any]) -> str:
+    """What a trial varies, short: `team_share=0.2 alive=0`."""
+    parts = []
+    for name, value in config.items():
+        if name in ("recipe", "run.seed"):
+            continue
+        text = f"{value:.3g}" if isinstance(value, float) else str(value)
+        parts.append(f"{name.rsplit('.', 1)[-1]}={text}")
+    return " ".join(parts) or "base"
