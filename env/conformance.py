@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +170,10 @@ def check_bad_actions(make: Make) -> None:
     wrong[1, -1] = sim.num_actions
     huge = good.astype(np.int64)
     huge[0, 0] = 1 << 32
-    for actions in (wrong, -1 - wrong, huge, good[:1], good.astype(np.float32), good[0]):
+    refused: tuple[Any, ...] = (
+        wrong, -1 - wrong, huge, good[:1], good.astype(np.float32), good[0],
+    )  # fmt: skip
+    for actions in refused:
         try:
             sim.step(actions)
         except BadInputError:

@@ -15,7 +15,7 @@ from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
 class Game:
     """What belongs to a game."""
 
-    simulator: type[BatchedGame]
+    simulator: type[Any]
     config: type[Any]
     rewards: type[Rewards]
 
@@ -66,9 +66,10 @@ def make_simulator(
         seed: as the simulator takes it.
     """
     game = find_game(name)
-    return game.simulator(
-        num_envs,  # type: ignore[arg-type]
+    sim: BatchedGame = game.simulator(
+        num_envs,
         _build(game.config, config, "config"),
         _build(game.rewards, rewards, "rewards"),
         seed,
     )
+    return sim

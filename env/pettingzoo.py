@@ -15,12 +15,11 @@ from env.single import SingleGame
 class GameParallelEnv(ParallelEnv[str, dict[str, Any], int]):
     """One game for PettingZoo; every agent stays until the episode ends."""
 
-    metadata = {"name": "clowder", "render_modes": ["ansi"]}
     render_mode = "ansi"
 
     def __init__(self, env_config: Mapping[str, Any]) -> None:
         self.game = SingleGame(env_config, stream=())
-        self.metadata = {**self.metadata, "name": f"clowder_{self.game.sim.name}"}
+        self.metadata = {"name": f"clowder_{self.game.sim.name}", "render_modes": ["ansi"]}
         self.possible_agents = list(self.game.ids)
         self.agents: list[str] = []
 

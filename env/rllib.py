@@ -49,8 +49,9 @@ class GameEnv(MultiAgentEnv):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, bool], dict[str, bool], dict[str, Any]]:
         """One tick; nobody's episode ends before everybody's."""
         observations, rewards, terminated, truncated, infos = self.game.step(action_dict)
-        terminateds = {agent: terminated for agent in [*self.game.ids, "__all__"]}
-        truncateds = {agent: truncated for agent in [*self.game.ids, "__all__"]}
+        everyone = [*self.game.ids, "__all__"]
+        terminateds = dict.fromkeys(everyone, terminated)
+        truncateds = dict.fromkeys(everyone, truncated)
         return observations, rewards, terminateds, truncateds, infos
 
     def render(self) -> str:

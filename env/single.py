@@ -55,7 +55,9 @@ class SingleGame:
         )
         self.ids = agent_ids(self.sim.num_agents)
         self.observation_spaces = {a: observation_space(self.sim) for a in self.ids}
-        self.action_spaces = {a: gym.spaces.Discrete(self.sim.num_actions) for a in self.ids}
+        self.action_spaces: dict[str, gym.Space[Any]] = {
+            a: gym.spaces.Discrete(self.sim.num_actions) for a in self.ids
+        }
         # The simulator starts the next level by itself; a reset that finds one unplayed keeps it.
         self._at_start = False
 

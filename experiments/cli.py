@@ -6,15 +6,14 @@ docstring under each field.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from env.errors import BadInputError, unknown_name
-from experiments import recipe as recipes
 from experiments import session
+from experiments.overrides import override, read_flags
 from experiments.recipe import Recipe
 from experiments.recipes import RECIPES, find_recipe
 
@@ -31,13 +30,8 @@ USAGE = """usage: clowder VERB ...
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Options of the verb itself, beside the recipe's fields."""
-
-    resume: str = "auto"
-    """`auto` continues an unfinished run of this study, `must` insists on one, `never` starts
-    another."""
+RESUME_HELP = """--resume MODE: `auto` (default) continues an unfinished run of this study, `must`
+insists on one, `never` starts another."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except SystemExit as end:  # a help text was asked for
+        return int(end.code or 0)
     except OSError as error:
         if error.errno is None:
             raise
@@ -78,34 +74,31 @@ def _recipe_lines() -> list[str]:
 # -- reading overrides
 
 
-def _take_options(words: list[str]) -> tuple[Options, list[str]]:
-    """Splits `--resume MODE` off."""
-    rest, resume = [], "auto"
-    position = 0
-    while position < len(words):
-        word = words[position]
-        if word == "--resume" and position + 1 < len(words):
-            resume = words[position + 1]
-            position += 2
-            continue
-        if word.startswith("--resume="):
-            resume = word.partition("=")[2]
-        else:
+def split_resume(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The mode of `--resume MODE`, `auto` without one, and the other words."""
+    rest: list[str] = []
+    resume = "auto"
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        flag, has_value, value = word.partition("=")
+        if flag != "--resume":
             rest.append(word)
-        position += 1
+        elif not has_value and not left:
+            raise BadInputError("--resume lacks its value; give auto, never or must.")
+        else:
+            resume = value if has_value else left.pop(0)
     if resume not in ("auto", "never", "must"):
         raise unknown_name("resume mode", resume, ("auto", "never", "must"))
-    return Options(resume=resume), rest
+    return resume, rest
 
 
-def parse_recipe(verb: str, words: list[str]) -> tuple[Recipe, Options]:
-    """A recipe by name with its fields overridden.
+def parse_recipe(verb: str, words: list[str]) -> tuple[Recipe, str]:
+    """A recipe by name with its fields overridden, and the mode of resuming.
 
     Raises:
         BadInputError: unknown recipe or field, or a value that makes no sense.
     """
-    import tyro
-
     if not words or words[0] in ("-h", "--help"):
         print(
             f"usage: clowder {verb} RECIPE [--FIELD VALUE ...] [--resume auto|never|must]\n\n"
@@ -114,31 +107,20 @@ def parse_recipe(verb: str, words: list[str]) -> tuple[Recipe, Options]:
         )
         raise SystemExit(0 if words else EXIT_USAGE)
     base = find_recipe(words[0])
-    options, flags = _take_options(words[1:])
-    _check_flags(base, flags)
-    try:
-        recipe: Recipe = tyro.cli(
-            Recipe,
-            prog=f"clowder {verb} {words[0]}",
-            description=(RECIPES[words[0]].__doc__ or "").strip(),
-            default=base,
-            args=flags,
-            config=(tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands),
-        )
-    except ValueError as error:
-        raise BadInputError(str(error)) from error
-    return recipe, options
+    resume, flags = split_resume(words[1:])
+    recipe = override(
+        base,
+        flags,
+        prog=f"clowder {verb} {words[0]}",
+        description=(RECIPES[words[0]].__doc__ or "").strip() + "\n\n" + RESUME_HELP,
+    )
+    return recipe, resume
 
 
-def _check_flags(base: Recipe, flags: Sequence[str]) -> None:
-    """Unknown fields in one sentence that suggests the nearest; tyro would draw a box."""
-    known = ["--" + name.replace("_", "-").replace("-.", ".") for name in recipes.flatten(base)]
-    known = [flag.rstrip("-") for flag in known]
-    for word in flags:
-        flag = word.partition("=")[0]
-        if flag.startswith("--") and flag not in ("--help",):
-            if flag.replace("_", "-").rstrip("-") not in known:
-                raise unknown_name("field", flag, known)
+def check_flags(base: Any, flags: Sequence[str]) -> None:
+    """Wrong fields and values in one sentence that suggests the nearest; tyro would draw a box."""
+    if not {"-h", "--help"} & set(flags):
+        read_flags(base, flags)
 
 
 # -- verbs
@@ -150,13 +132,13 @@ def _run(verb: str, words: list[str]) -> int:
     from experiments import ranking, runner
     from experiments.tracking import chart_url
 
-    recipe, options = parse_recipe(verb, words)
+    recipe, resume = parse_recipe(verb, words)
     console = Console(width=None if sys.stdout.isatty() else 110)
-    again = " ".join(["clowder", verb, *[one for one in words if not one.startswith("--resume")]])
+    again = shlex.join(["clowder", verb, *split_resume(words)[1]])
     result = runner.run(
         recipe,
         is_sweep=verb == "sweep",
-        resume=options.resume,  # type: ignore[arg-type]
+        resume=resume,  # type: ignore[arg-type]
         command=again,
         announce=lambda line: console.print(line, highlight=False, soft_wrap=True),
     )
@@ -170,8 +152,7 @@ def _run(verb: str, words: list[str]) -> int:
         best = result.ranking[0]
         if best.policy:
             console.print(
-                f"best team {best.policy}\n"
-                f"judge it  clowder evaluate {best.policy}",
+                f"best team {best.policy}\njudge it  clowder evaluate {best.policy}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -182,21 +163,30 @@ def _run(verb: str, words: list[str]) -> int:
 
 
 def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> None:
+    """What became of the metrics, and where to look at them."""
+    from experiments.tracking import Unavailable
+
     tracker = result.tracker
-    tracker.drain()
-    audit = tracker.audit()
-    tracker.close()
+    # The end of the run has waited for MLflow; what came after it is little.
+    is_delivered = tracker.close(5.0)
+    try:
+        counts = tracker.audit() if is_delivered else None
+    except Unavailable:
+        counts = None
+    if counts is None:
+        told = f"in {tracker.config.spool_dir}, until MLflow answers"
+    else:
+        told = f"{counts.num_stored:,} of {counts.num_spooled:,} points in MLflow"
     console.print(
-        f"tracked   {audit.num_stored:,} of {audit.num_sent:,} points in MLflow; "
-        f"took {result.seconds / 60:.1f} min",
-        highlight=False,
+        f"tracked   {told}; took {result.seconds / 60:.1f} min", highlight=False, soft_wrap=True
     )
-    console.print(
-        "compare   make ui   then open\n"
-        f"          {chart_url('http://127.0.0.1:5000', tracker.experiment_id)}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    if tracker.experiment_id is not None:
+        console.print(
+            "compare   make ui   then open\n"
+            f"          {chart_url('http://127.0.0.1:5000', tracker.experiment_id)}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def train(words: list[str]) -> int:

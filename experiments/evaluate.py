@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from env.batch import HELD_OUT_BIT, BatchedGame, Level
 from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
+from env.scripted import ScriptedTeam
 from experiments.statistics import wilson
 from models import RecurrentActorCritic
 
@@ -104,6 +105,31 @@ class RandomActor:
     def entropy(self) -> float:
         """That of the uniform distribution."""
         return float(np.log(self.num_actions))
+
+
+class ScriptedActor:
+    """The scripted team, which plays by rules: what can be reached without learning."""
+
+    def __init__(self) -> None:
+        self._team: ScriptedTeam | None = None
+
+    def start(self, sim: BatchedGame, started: NDArray[np.bool_]) -> None:
+        """Takes its seats; what it knows of a game it drops by itself when the game ends."""
+        if self._team is None:
+            assert isinstance(sim, PicoPark)
+            self._team = ScriptedTeam(sim.num_agents, sim.config)
+
+    def act(self, sim: BatchedGame, playing: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Actions (len(playing), num_agents)."""
+        assert self._team is not None and isinstance(sim, PicoPark)
+        is_playing = np.zeros(sim.num_envs, np.bool_)
+        is_playing[playing] = True
+        return self._team.actions(sim, is_playing)[playing].astype(np.int64)
+
+    @property
+    def entropy(self) -> float:
+        """None: it never hesitates."""
+        return 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +239,9 @@ def success_metrics(games: Games) -> dict[str, float]:
 def behaviour_metrics(games: Games) -> dict[str, float]:
     """`behaviour/`: what the cats do, whatever it pays. Shares of episodes, counts an episode."""
     records = games.records
-    causes = {name: float((records["cause"] == i).mean()) for i, name in enumerate(games.cause_names)}
+    causes = {
+        name: float((records["cause"] == i).mean()) for i, name in enumerate(games.cause_names)
+    }
     counts = ("own_blocks", "wasted_shots", "friendly_kills", "shots")
     return {
         "behaviour/crushed": causes["crushed"],

@@ -80,9 +80,11 @@ def save_policy(
     """Writes both files into `folder`; the JSON, written last, makes them whole."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE)
+    data = safetensors.torch.save(tensors)
+    (folder / WEIGHTS_FILE).write_bytes(data)
     config = {
         "format": FORMAT,
+        "weights_sha256": hashlib.sha256(data).hexdigest(),
         "layout": layout_hash(find_game("pico_park").simulator),
         "env_steps": env_steps,
         "recipe": to_dict(recipe),
@@ -106,17 +108,22 @@ def load_policy(folder: Path) -> Policy:
         )
     recipe = from_dict(config["recipe"])
     module = build_module(recipe)
+    path = folder / WEIGHTS_FILE
     try:
-        state = safetensors.torch.load_file(folder / WEIGHTS_FILE)
-        module.load_state_dict(state)
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != config["weights_sha256"]:
+            raise BadInputError(
+                f"{path} is damaged (its checksum is not the one in {CONFIG_FILE}); take another "
+                "copy or checkpoint."
+            )
+        module.load_state_dict(safetensors.torch.load(data))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
         raise BadInputError(
-            f"the weights in {folder / WEIGHTS_FILE} can't be used ({reason}); take another copy "
-            "or checkpoint."
+            f"the weights in {path} can't be used ({reason}); take another copy or checkpoint."
         ) from error
     module.eval()
-    return Policy(module=module, recipe=recipe, env_steps=int(config["env_steps"]))
+    return Policy(module=module, recipe=recipe, env_steps=config["env_steps"])
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -136,4 +143,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{path} has format {found!r}, this version reads {FORMAT}; use the version of Clowder "
             "that wrote it."
         )
+    kinds = {"layout": str, "weights_sha256": str, "env_steps": int, "recipe": dict}
+    for name, kind in kinds.items():
+        if not isinstance(config.get(name), kind):
+            raise BadInputError(f"{path} is damaged (no usable {name!r}); take another copy.")
     return config

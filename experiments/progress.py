@@ -73,7 +73,9 @@ class Progress(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has failed."""
         self._set(trial, "failed")
-        self._console.print(f"trial {self._names.get(trial.trial_id)} failed: see {trial.error_file}")
+        self._console.print(
+            f"trial {self._names.get(trial.trial_id)} failed: see {trial.error_file}"
+        )
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Closes the live table."""
@@ -92,7 +94,8 @@ class Progress(Callback):
         latest = self._latest[key]
         done = len([one for one in self._status.values() if one == "done"])
         return (
-            f"[{duration(time.monotonic() - self._started)}] {done}/{self.num_trials} trials done | "
+            f"[{duration(time.monotonic() - self._started)}] "
+            f"{done}/{self.num_trials} trials done | "
             f"{self._names[key]}: {latest['env_steps']:,} of {self.total_env_steps:,} env steps, "
             f"held-out win rate {latest['eval/win_rate']:.2f}, exits {latest['eval/exits']:.2f}, "
             f"{latest['time/agent_steps_per_second']:,.0f} agent-steps/s"
@@ -100,7 +103,9 @@ class Progress(Callback):
 
     def _table(self) -> Table:
         elapsed = duration(time.monotonic() - self._started)
-        table = Table(title=f"{elapsed}   Ctrl-C stops; the run can be resumed", title_justify="left")
+        table = Table(
+            title=f"{elapsed}   Ctrl-C stops; the run can be resumed", title_justify="left"
+        )
         for column in ("trial", "state", "env steps", "win rate", "exits", "return", "steps/s"):
             table.add_column(column, justify="left" if column in ("trial", "state") else "right")
         for key, name in self._names.items():

@@ -16,7 +16,9 @@ PICTURE = "sweep.png"
 
 def ranking_table(trials: Sequence[TrialResult]) -> Table:
     """The trials, best held-out win rate first."""
-    table = Table(title="ranked by held-out win rate (ties: cats that got out)", title_justify="left")
+    table = Table(
+        title="ranked by held-out win rate (ties: cats that got out)", title_justify="left"
+    )
     table.add_column("", justify="right")
     table.add_column("variant")
     for name in ("win rate", "95 %", "greedy", "exits", "key", "crushed", "shot", "return"):
@@ -92,7 +94,9 @@ def _draw_bars(axes: Any, trials: Sequence[TrialResult], shades: Sequence[Any]) 
 
 def _draw_curves(axes: Any, trials: Sequence[TrialResult], shades: Sequence[Any]) -> None:
     for trial, shade in zip(trials, shades, strict=True):
-        points = [(r["env_steps"], r["eval/win_rate"]) for r in trial.history if "eval/win_rate" in r]
+        points = [
+            (r["env_steps"], r["eval/win_rate"]) for r in trial.history if "eval/win_rate" in r
+        ]
         axes.plot(*zip(*points, strict=True), color=shade, marker="o", markersize=3, linewidth=1.6)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="x", style="sci", scilimits=(3, 3), useMathText=True)
@@ -119,5 +123,7 @@ def _draw_behaviour(axes: Any, trials: Sequence[TrialResult]) -> None:
     for row, shares in enumerate(values):
         for column, share in enumerate(shares):
             shade = "white" if share > 0.6 else "black"
-            axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=shade, fontsize=9)
+            axes.text(
+                column, row, f"{share:.2f}", ha="center", va="center", color=shade, fontsize=9
+            )
     axes.set_title("what the cats do, whatever it pays (share of episodes)", fontsize=11)

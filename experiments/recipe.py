@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from env.errors import BadInputError, unknown_name
 from env.pico_park import PicoParkConfig, PicoParkRewards
+from env.pico_park import presets as known_presets
+from experiments.fields import convert, hint_of
 from models import ModelConfig
 
 Scheduler = Literal["none", "asha"]
@@ -30,9 +30,9 @@ def _at_least(owner: Any, **bounds: float) -> None:
 class PPOConfig:
     """RLlib's own PPO (Schulman et al. 2017) on the registered environment."""
 
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Adam's learning rate at the start; it falls linearly to `lr_end`."""
-    lr_end: float = 1e-4
+    lr_end: float = 2e-4
     """Learning rate once all env steps are sampled."""
     gamma: float = 0.99
     """Discount per tick."""
@@ -44,7 +44,7 @@ class PPOConfig:
     """Weight of the value loss."""
     value_clip: float = 10.0
     """Cap on the squared value error of one step."""
-    entropy: float = 0.01
+    entropy: float = 0.02
     """Entropy bonus at the start; it falls linearly to `entropy_end`."""
     entropy_end: float = 0.001
     """Entropy bonus once all env steps are sampled."""
@@ -56,7 +56,7 @@ class PPOConfig:
     """Games that a runner plays side by side."""
     fragment: int = 64
     """Ticks of each game in a batch."""
-    minibatch: int = 2048
+    minibatch: int = 1024
     """Agent-steps in a minibatch."""
     num_env_runners: int = 0
     """Remote runners; 0: one process samples and learns."""
@@ -85,6 +85,9 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, every_env_steps=1, num_levels=1, num_final_levels=1)
+        for name in self.presets:
+            if name not in known_presets():
+                raise unknown_name("preset", name, known_presets())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +195,6 @@ def replace(config: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _replace(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    hints = typing.get_type_hints(type(config))
     changes: dict[str, Any] = {}
     for one in dataclasses.fields(config):
         name = f"{prefix}{one.name}"
@@ -201,31 +203,13 @@ def _replace(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
             if any(key.startswith(f"{name}.") for key in values):
                 changes[one.name] = _replace(old, values, f"{name}.")
         elif name in values:
-            changes[one.name] = _convert(name, values[name], hints[one.name])
-    return dataclasses.replace(config, **changes)
-
-
-def _convert(name: str, value: Any, hint: Any) -> Any:
-    """JSON and searches say 3 as 3.0 and tuples as lists; the field's type decides."""
-    kinds = set(_kinds(hint))
-    if int in kinds and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if tuple in kinds and isinstance(value, list):
-        return tuple(value)
-    if int in kinds and not kinds & {float, bool} and isinstance(value, float):
-        raise BadInputError(f"{name} is {value}; it must be a whole number.")
-    return value
-
-
-def _kinds(hint: Any) -> Iterator[type]:
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        for part in typing.get_args(hint):
-            yield from _kinds(part)
-    else:
-        yield origin or hint
+            changes[one.name] = convert(name, values[name], hint_of(config, one.name))
+    try:
+        return dataclasses.replace(config, **changes)
+    except BadInputError:
+        raise
+    except ValueError as error:  # the models' own, who know no game
+        raise BadInputError(str(error)) from error
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

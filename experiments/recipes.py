@@ -15,7 +15,7 @@ def meadow() -> Recipe:
         name="meadow",
         env=PicoParkConfig(preset="meadow"),
         sweep=SweepConfig(space=("rewards.own_block", "rewards.team_share"), num_trials=6),
-        run=RunConfig(env_steps=600_000),
+        run=RunConfig(env_steps=800_000),
     )
 
 
@@ -35,11 +35,11 @@ def blog() -> Recipe:
 
 
 def reward_sweep() -> Recipe:
-    """What `make sweep` runs: is it the team's reward or one's own that teaches cats to win, and
-    what does pay for mere survival do?"""
+    """Two cats, six reward weightings in minutes: the team's reward or one's own, pay for survival
+    or none? What `make sweep` runs."""
     return Recipe(
         name="reward_sweep",
-        env=PicoParkConfig(preset="meadow"),
+        env=PicoParkConfig(preset="meadow", num_agents=2),
         evaluation=EvaluationConfig(every_env_steps=40_000, num_levels=100, num_final_levels=300),
         sweep=SweepConfig(
             space=("rewards.team_share=0,0.2,1", "rewards.alive=0,0.02"), search="grid"

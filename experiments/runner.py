@@ -17,7 +17,7 @@ from experiments import recipe as recipes
 from experiments import session
 from experiments.metrics import metrics_of, step_of
 from experiments.recipe import Recipe
-from experiments.space import Dimension, count_trials, parse_space, to_tune, variant_name
+from experiments.space import SEED, Dimension, count_trials, parse_space, to_tune, variant_name
 from experiments.tracking import RunInfo, Tracker, TrackerConfig, check_tracking_uri
 
 Resume = Literal["auto", "never", "must"]
@@ -200,11 +200,11 @@ class _Experiment:
         tuner = self._restore() if is_resumed else self._make()
         grid = tuner.fit()
         trials = tuple(self._result_of(one) for one in grid)
-        finished = all(
+        finished = len(trials) == self.num_trials and all(
             not one.error and one.history and one.history[-1].get("done") for one in trials
         )
         interrupted = not finished and not any(one.error for one in trials)
-        if finished and len(trials) == self.num_trials:
+        if finished:
             (self.folder / DONE_FILE).touch()
         else:
             self.announce(f"not finished; to go on from the last checkpoints: {self.command}")
@@ -242,7 +242,7 @@ class _Experiment:
                 metric="objective" if self.dimensions else None,
                 mode="max" if self.dimensions else None,
                 scheduler=self._scheduler(),
-                search_alg=self._searcher(),
+                search_alg=make_searcher(recipe),
                 max_concurrent_trials=recipe.sweep.max_concurrent or None,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -287,11 +287,6 @@ class _Experiment:
             reduction_factor=3,
         )
 
-    def _searcher(self) -> Any:
-        from ray.tune.search import BasicVariantGenerator
-
-        return BasicVariantGenerator(random_state=self.recipe.sweep.seed)
-
     def _result_of(self, result: Any) -> TrialResult:
         config = dict(result.config)
         folder = Path(result.path)
@@ -306,6 +301,14 @@ class _Experiment:
             folder=folder,
             error=error,
         )
+
+
+def make_searcher(recipe: Recipe) -> Any:
+    """What draws a sweep's variants."""
+    from ray.tune.search import BasicVariantGenerator
+
+    # Constant: the same drawn variant for each of its seeds.
+    return BasicVariantGenerator(constant_grid_search=True, random_state=recipe.sweep.seed)
 
 
 def read_history(folder: Path) -> tuple[dict[str, Any], ...]:
@@ -381,7 +384,7 @@ def describe_trial(recipe: Recipe, trial: Any) -> RunInfo:
     own = build_recipe(trial.config)
     variant = variant_name(trial.config)
     return RunInfo(
-        name=variant if recipe.sweep.num_seeds == 1 else f"{variant} s{own.run.seed}",
+        name=f"{variant} s{own.run.seed}" if SEED in trial.config else variant,
         params=recipes.flatten(own),
         tags={
             **common_tags(own),

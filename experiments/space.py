@@ -8,8 +8,23 @@ from typing import Any
 from env.errors import BadInputError, unknown_name
 from env.pico_park import PicoParkRewards
 from experiments import recipe as recipes
+from experiments.fields import hint_of, parse_text, takes_integers
 from experiments.recipe import Recipe
 
+SEED = "run.seed"
+"""The field that doesn't make a variant: every variant is trained with all its seeds."""
+FIXED = (
+    "name",
+    "evaluation.presets",
+    "run.study",
+    "run.storage",
+    "run.tracking_uri",
+    "run.env_steps",
+    "run.checkpoint_env_steps",
+    "run.num_checkpoints",
+    "run.num_threads",
+)
+"""Fields of the sweep as a whole, beside `sweep.`."""
 FORMS = "write NAME, NAME=1,2,3, NAME=low:high or NAME=low:high:log"
 
 
@@ -37,28 +52,28 @@ def parse_dimension(text: str, recipe: Recipe) -> Dimension:
     Raises:
         BadInputError: no such field, no such form, or a value that the field refuses.
     """
-    name, _, domain = text.partition("=")
+    name, equals, domain = text.partition("=")
     name = name.strip().replace("-", "_")
     known = recipes.flatten(recipe)
     if name not in known:
         raise unknown_name("field to vary", name, known)
-    if name.startswith(("sweep.", "run.s")) and name != "run.seed" or name == "name":
+    if name in FIXED or name.startswith("sweep."):
         raise BadInputError(f"{name} can't vary within one sweep; run another sweep for it.")
-    is_integer = isinstance(known[name], int) and not isinstance(known[name], bool)
-    if not domain:
+    hint = hint_of(recipe, name)
+    if not equals:
         if not name.startswith("rewards."):
             raise BadInputError(f"{text!r} says no values and {name} has no usual range; {FORMS}.")
         low, high = PicoParkRewards.sweep_range(name.removeprefix("rewards."))
         return Dimension(field=name, low=low, high=high)
     if ":" in domain:
-        return _range(text, name, domain, recipe, is_integer)
-    values = tuple(_value(text, part, known[name]) for part in domain.split(","))
+        return _range(text, name, domain, recipe, is_integer=takes_integers(hint))
+    values = tuple(parse_text(text, part, hint, known[name]) for part in domain.split(","))
     for value in values:
         recipes.replace(recipe, {name: value})  # refused now, not in the middle of a sweep
     return Dimension(field=name, values=values)
 
 
-def _range(text: str, name: str, domain: str, recipe: Recipe, is_integer: bool) -> Dimension:
+def _range(text: str, name: str, domain: str, recipe: Recipe, *, is_integer: bool) -> Dimension:
     parts = domain.split(":")
     is_log = parts[2:] == ["log"]
     if len(parts) != 2 + is_log:
@@ -70,23 +85,8 @@ def _range(text: str, name: str, domain: str, recipe: Recipe, is_integer: bool) 
     if not low < high or (is_log and low <= 0):
         raise BadInputError(f"{text!r} is empty{' or not above 0' if is_log else ''}; {FORMS}.")
     for end in (low, high):
-        recipes.replace(recipe, {name: int(end) if is_integer else end})
+        recipes.replace(recipe, {name: end})
     return Dimension(field=name, low=low, high=high, is_log=is_log, is_integer=is_integer)
-
-
-def _value(text: str, part: str, example: Any) -> Any:
-    """A listed value, of the kind that the field has now."""
-    part = part.strip()
-    if part.lower() in ("true", "false"):
-        return part.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(part)
-        except ValueError:
-            continue
-    if isinstance(example, int | float) and not isinstance(example, bool):
-        raise BadInputError(f"{text!r}: {part!r} is no number; {FORMS}.")
-    return part
 
 
 def parse_space(recipe: Recipe) -> tuple[Dimension, ...]:
@@ -96,9 +96,12 @@ def parse_space(recipe: Recipe) -> tuple[Dimension, ...]:
         BadInputError: nothing varies, a field varies twice, or a grid over a range.
     """
     dimensions = [parse_dimension(text, recipe) for text in recipe.sweep.space]
+    for one in dimensions:
+        if one.field == SEED and not one.values:
+            raise BadInputError(f"{SEED} has a range; list its values or give --sweep.num-seeds.")
     if recipe.sweep.num_seeds > 1:
         seeds = tuple(recipe.run.seed + i for i in range(recipe.sweep.num_seeds))
-        dimensions.append(Dimension(field="run.seed", values=seeds))
+        dimensions.append(Dimension(field=SEED, values=seeds))
     names = [one.field for one in dimensions]
     for name in names:
         if names.count(name) > 1:
@@ -125,7 +128,7 @@ def to_tune(dimensions: tuple[Dimension, ...], *, is_grid: bool) -> dict[str, An
     space: dict[str, Any] = {}
     for one in dimensions:
         if one.values:
-            of = tune.grid_search if is_grid or one.field == "run.seed" else tune.choice
+            of = tune.grid_search if is_grid or one.field == SEED else tune.choice
             space[one.field] = of(list(one.values))
         elif one.is_integer:
             draw = tune.lograndint if one.is_log else tune.randint
@@ -137,11 +140,11 @@ def to_tune(dimensions: tuple[Dimension, ...], *, is_grid: bool) -> dict[str, An
 
 def count_trials(dimensions: tuple[Dimension, ...], recipe: Recipe) -> int:
     """How many trials the sweep has."""
-    if recipe.sweep.search == "random":
-        return recipe.sweep.num_trials * recipe.sweep.num_seeds
-    count = 1
+    is_random = recipe.sweep.search == "random"
+    count = recipe.sweep.num_trials if is_random else 1
     for one in dimensions:
-        count *= len(one.values)
+        if not is_random or one.field == SEED:
+            count *= len(one.values)
     return count
 
 
@@ -149,7 +152,7 @@ def variant_name(config: dict[str, Any]) -> str:
     """What a trial varies, short: `team_share=0.2 alive=0`."""
     parts = []
     for name, value in config.items():
-        if name in ("recipe", "run.seed"):
+        if name in ("recipe", SEED):
             continue
         text = f"{value:.3g}" if isinstance(value, float) else str(value)
         parts.append(f"{name.rsplit('.', 1)[-1]}={text}")

@@ -1,4 +1,4 @@
-"""One trial: a recipe trained, judged and checkpointed; what Tune runs, once or a thousand times."""
+"""One trial: a recipe trained, judged and checkpointed; what Tune runs, once or many times."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MANIFEST = "manifest.json"
 
 
 def build_recipe(config: dict[str, Any]) -> Recipe:
-    """The recipe of a trial's Tune config: `recipe` as plain data, fields to vary by dotted name."""
+    """The recipe of a Tune config: `recipe` as plain data, fields to vary by dotted name."""
     base = recipes.from_dict(config["recipe"])
     varied = {name: value for name, value in config.items() if name != "recipe"}
     changed: Recipe = recipes.replace(base, varied)
@@ -37,7 +37,7 @@ def build_recipe(config: dict[str, Any]) -> Recipe:
 
 
 class Trial(tune.Trainable):
-    """A Tune trainable around an RLlib algorithm: trains by env steps, evaluates on held-out levels.
+    """A Tune trainable around an RLlib algorithm, judged on held-out levels.
 
     Its results are flat: `env_steps` and the metrics of `experiments/metrics.py`. Metrics that were
     not measured in a report are missing from it, never repeated.
@@ -177,6 +177,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
             raise BadInputError(
-                f"the checkpoint {folder} is damaged ({name} is not {size} bytes); use an older one."
+                f"the checkpoint {folder} is damaged ({name} has not {size} bytes); use an older "
+                "one."
             )
     return state

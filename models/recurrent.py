@@ -225,7 +225,7 @@ class RecurrentActorCritic(TorchRLModule, ValueFunctionAPI):
             self.lstm.bias_ih_l0[self.lstm.hidden_size : 2 * self.lstm.hidden_size] = 1.0
 
 
-def _check_observations(space: gym.Space) -> tuple[tuple[int, int, int], int]:
+def _check_observations(space: gym.Space[Any]) -> tuple[tuple[int, int, int], int]:
     """Shape of the grid and length of the global vector."""
     parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {}
     grid, global_vector = parts.get("grid"), parts.get("global")
@@ -242,7 +242,7 @@ def _check_observations(space: gym.Space) -> tuple[tuple[int, int, int], int]:
     return grid.shape, global_vector.shape[0]
 
 
-def _check_actions(space: gym.Space) -> int:
+def _check_actions(space: gym.Space[Any]) -> int:
     """Number of actions."""
     if not isinstance(space, gym.spaces.Discrete):
         raise ValueError(f"the action space is {space}: this model needs a Discrete one.")

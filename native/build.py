@@ -5,6 +5,7 @@ are the public headers themselves. It carries a hash of its sources and flags; `
 installed copy only if that hash is the one of the sources beside this file, and otherwise builds
 the right one, once, into a cache folder named by the hash.
 
+    python -m native.build --check
     python -m native.build --out FOLDER [--sanitize] [--optimize 0|2|3]
 """
 
@@ -19,6 +20,7 @@ import importlib.util
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -59,9 +61,9 @@ class BuildError(RuntimeError):
 
 
 def source_hash() -> str:
-    """The 16 hexadecimal digits that a fitting build carries: all C files and our flags."""
+    """The 16 hexadecimal digits that a fitting build carries: headers, sources and our flags."""
     digest = hashlib.sha256(" ".join(FLAGS).encode())
-    for path in sorted([*FOLDER.glob("*.h"), *FOLDER.glob("*.c")]):
+    for path in sorted([*FOLDER.glob("*.h"), *(FOLDER / name for name in SOURCES)]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -100,17 +102,38 @@ def setup_builder() -> Any:
     return make_builder(folder="native")
 
 
+def compiler() -> list[str]:
+    """The C compiler's command: CC if that is set, else the one that Python was built with."""
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc") or ["cc"]
+
+
 def check_tools() -> None:
     """Raises `BuildError` in one sentence if compiler or Python headers are missing."""
-    compiler = os.environ.get("CC") or (sysconfig.get_config_var("CC") or "cc")
-    if shutil.which(compiler.split()[0]) is None:
-        raise BuildError(NO_COMPILER.format(compiler=compiler))
+    command = compiler()
+    if shutil.which(command[0]) is None:
+        raise BuildError(NO_COMPILER.format(compiler=" ".join(command)))
     include = Path(sysconfig.get_path("include"))
     if not (include / "Python.h").exists():
         raise BuildError(
             f"the Python headers are missing ({include / 'Python.h'}); install them "
             "(Debian: apt-get install python3-dev)."
         )
+
+
+def check_machine() -> None:
+    """Raises `BuildError` in one sentence if something that `make setup` needs is missing."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - this is where that is found out
+        raise BuildError(
+            f"Python {platform.python_version()} is too old; install 3.11 or newer and name it: "
+            "make PYTHON=python3.11."
+        )
+    for module in ("venv", "ensurepip"):
+        if importlib.util.find_spec(module) is None:
+            raise BuildError(
+                f"Python's module {module} is missing; install it (Debian: apt-get install "
+                "python3-venv)."
+            )
+    check_tools()
 
 
 def build(out: Path, *, sanitize: bool = False, optimize: str | None = None) -> Path:
@@ -167,6 +190,24 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def _sum_file(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a cached library is the one that was built: loading half a file may be fatal."""
+    try:
+        expected = _sum_file(library).read_text()
+        return hashlib.sha256(library.read_bytes()).hexdigest() == expected
+    except OSError:
+        return False
+
+
+def _build_cached(folder: Path) -> None:
+    library = build(folder)
+    _sum_file(library).write_text(hashlib.sha256(library.read_bytes()).hexdigest())
+
+
 def _load_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(MODULE, path)
     assert spec is not None and spec.loader is not None
@@ -195,28 +236,35 @@ def load() -> ModuleType:
         if _hash_of(installed) == source_hash():
             return installed
     folder = cache_folder()
-    name = f"{MODULE}.abi3.so"
-    if not (folder / name).exists():
+    library = folder / f"{MODULE}.abi3.so"
+    if not _is_whole(library):
         with _locked(folder):
-            if not (folder / name).exists():
-                build(folder)
-    return _load_file(folder / name)
+            if not _is_whole(library):
+                _build_cached(folder)
+    try:
+        return _load_file(library)
+    except ImportError:  # built where another C library is, or for another machine
+        with _locked(folder):
+            _build_cached(folder)
+        return _load_file(library)
 
 
 def main() -> None:
     """Command line, see the top of this file."""
     parser = argparse.ArgumentParser(description="Build the simulators.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the library")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, help="folder for the library")
+    what.add_argument("--check", action="store_true", help="only look for what a build needs")
     parser.add_argument("--sanitize", action="store_true", help="with ASan, UBSan and assertions")
     parser.add_argument("--optimize", choices=["0", "1", "2", "3"], help="another -O level")
     arguments = parser.parse_args()
     try:
-        built = build(
-            arguments.out, sanitize=arguments.sanitize, optimize=arguments.optimize
-        )
+        if arguments.check:
+            check_machine()
+        else:
+            print(build(arguments.out, sanitize=arguments.sanitize, optimize=arguments.optimize))
     except BuildError as error:
         sys.exit(str(error))
-    print(built)
 
 
 if __name__ == "__main__":

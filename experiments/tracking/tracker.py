@@ -212,8 +212,10 @@ class Tracker:
                 lambda: self._num_handled >= self._num_appended, timeout=timeout_s
             )
             self._urgent = False
-        if not done:
-            LOGGER.warning("%s", self._what_is_left())
+        if done:
+            self.notices.settle("left")
+        else:
+            self.notices.warn("left", self._what_is_left())
         if self.num_points_dropped:
             self.notices.warn(
                 "dropped",

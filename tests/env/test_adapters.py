@@ -44,7 +44,7 @@ def test_it_is_registered_with_ray() -> None:
 def test_pettingzoos_own_checks() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        parallel_api_test(parallel_env("pico_park", seed=1), num_cycles=2000)
+        parallel_api_test(parallel_env("pico_park", seed=1), num_cycles=10_000)
         parallel_seed_test(lambda: parallel_env("pico_park"), num_cycles=500)
 
 
@@ -78,7 +78,8 @@ def test_the_adapter_plays_the_simulators_game() -> None:
             np.testing.assert_array_equal(obs[agent]["grid"], grid[0, i])
         if sim.terminated[0]:
             assert terminateds["__all__"]
-            assert infos["agent_0"]["episode"]["terms"].tolist() == sim.episodes()["terms"][0].tolist()
+            record = infos["agent_0"]["episode"]
+            assert record["terms"].tolist() == sim.episodes()["terms"][0].tolist()
             break
     else:
         pytest.fail("random play never ended")
@@ -100,9 +101,7 @@ def test_who_is_out_waits_and_is_paid_for_the_victory_through_rllibs_episodes() 
     assert episode.is_done
     returns = {a: episode.agent_episodes[a].get_return() for a in env.agents}
     # Both leave (0.5) and win (2); agent_0 walks 1 tile to the door, agent_1 walks 3.
-    np.testing.assert_allclose(
-        [returns["agent_0"], returns["agent_1"]], [2.52, 2.56], rtol=1e-5
-    )
+    np.testing.assert_allclose([returns["agent_0"], returns["agent_1"]], [2.52, 2.56], rtol=1e-5)
     assert len(episode.agent_episodes["agent_0"]) == 3
 
 

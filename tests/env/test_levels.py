@@ -1,4 +1,7 @@
-"""Levels keep their promises. CLOWDER_NUM_LEVELS says how many of each preset (`make levels`: 2,000)."""
+"""Levels keep their promises.
+
+CLOWDER_NUM_LEVELS says how many of each preset (`make levels`: 2,000).
+"""
 
 from __future__ import annotations
 

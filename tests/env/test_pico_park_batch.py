@@ -77,7 +77,7 @@ def test_records_are_kept_until_collected() -> None:
         ends += int(sim.terminated.sum())
     records = sim.episodes()
     assert len(records) == ends and len(sim.episodes()) == 0
-    assert set(sim.outcome_names[o] for o in records["outcome"]) <= {"victory", "defeat"}
+    assert {sim.outcome_names[o] for o in records["outcome"]} <= {"victory", "defeat"}
 
 
 def test_snapshot_of_another_config_is_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from pico_park_reference import (  # noqa: E402
+from pico_park_reference import (
     DOWN,
     IDLE,
     LEFT,

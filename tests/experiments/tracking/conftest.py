@@ -185,7 +185,8 @@ class ServerDouble:
                 if double.mode == "hang":
                     double.release.wait(WAIT_S)
                 if double.mode in MISBEHAVIOUR:
-                    return self._send(*MISBEHAVIOUR[double.mode])
+                    self._send(*MISBEHAVIOUR[double.mode])
+                    return
                 with double._lock:
                     status, content = double.answer(path.rpartition("/mlflow/")[2], args)
                 self._send(status, json.dumps(content).encode())

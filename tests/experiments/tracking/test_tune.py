@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from experiments.tracking import MLflowCallback, RunInfo, TrackerConfig, audit
 from experiments.tracking.mlflow_callback import open_tracker
 
 from .conftest import WAIT_S, history
-
-
-@pytest.fixture(scope="module")
-def ray() -> Iterator[Any]:
-    """A Ray of two processors on this machine."""
-    patch = pytest.MonkeyPatch()
-    # Ray may otherwise write ~/.ray/auth_token and turn authentication on.
-    patch.setenv("RAY_AUTH_MODE", "disabled")
-    patch.setenv("TUNE_GLOBAL_CHECKPOINT_S", "0")
-    patch.setenv("RAY_AIR_NEW_OUTPUT", "0")
-    patch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    import ray
-
-    # `local`: without it Ray joins whatever cluster runs on this machine.
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield ray
-    ray.shutdown()
-    patch.undo()
 
 
 def test_a_sweep_and_its_resume(ray: Any, root: Path, client: Any) -> None:

@@ -1,0 +1,1 @@
+"""Documentation; `tables` writes what comes from code."""

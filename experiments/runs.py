@@ -1,0 +1,74 @@
+"""Finding a trained policy by whatever name its user knows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from env.errors import BadInputError
+from experiments.policy import CONFIG_FILE
+
+
+def find_policy(run: str, tracking_uri: str = "") -> Path:
+    """The folder of a RUN's portable policy.
+
+    Args:
+        run: a folder (a policy, a checkpoint, a trial, or a whole experiment, of which the newest
+            checkpoint counts), an MLflow run id, or an MLflow run's name.
+        tracking_uri: MLflow store; empty: MLFLOW_TRACKING_URI, or `mlflow.db` in this folder.
+
+    Raises:
+        BadInputError: nothing of that name has a policy.
+    """
+    folder = Path(run).expanduser()
+    if folder.is_dir():
+        return newest_policy(folder)
+    tracked = _tracked_folder(run, tracking_uri)
+    if tracked is None:
+        raise BadInputError(
+            f"there is no run {run!r}: it is neither a folder nor the id or name of a tracked run; "
+            "see `make ui` for what there is."
+        )
+    if not tracked.is_dir():
+        raise BadInputError(
+            f"run {run!r} left its checkpoints in {tracked}, which is not here; copy that folder "
+            "and name it."
+        )
+    return newest_policy(tracked)
+
+
+def newest_policy(folder: Path) -> Path:
+    """The newest policy in or below a folder."""
+    if (folder / CONFIG_FILE).is_file():
+        return folder
+    found = sorted(folder.rglob(CONFIG_FILE), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise BadInputError(
+            f"there is no policy in {folder}; name a folder with {CONFIG_FILE} in or below it."
+        )
+    return found[-1].parent
+
+
+def _tracked_folder(run: str, tracking_uri: str) -> Path | None:
+    """The results folder that a tracked run's tag names, the newest run of that name first."""
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return None
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        found = [client.get_run(run)]
+    except MlflowException:
+        experiments = [one.experiment_id for one in client.search_experiments()]
+        name = run.replace("'", "")
+        found = client.search_runs(
+            experiments,
+            filter_string=f"attributes.run_name = '{name}'",
+            order_by=["attributes.start_time DESC"],
+        )
+    for one in found:
+        if one.data.tags.get("folder"):
+            return Path(one.data.tags["folder"])
+    return None
