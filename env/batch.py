@@ -45,6 +45,16 @@ class Level:
     """A map by hand, rows of equal length; excludes a seed."""
 
     def __post_init__(self) -> None:
+        for name in ("seed", "difficulty"):
+            value = getattr(self, name)
+            if isinstance(value, np.integer):
+                object.__setattr__(self, name, int(value))
+            elif isinstance(value, bool | float | np.floating):
+                raise BadInputError(f"a level's {name} is {value!r}; it must be a whole number.")
+        if isinstance(self.difficulty, int) and self.difficulty < 0:
+            raise BadInputError(f"a level's difficulty is {self.difficulty}; they count from 0.")
+        if self.map is not None and (self.difficulty is not None or self.held_out):
+            raise BadInputError("a level with a map has no difficulty and is never held out.")
         if self.seed is not None and not 0 <= self.seed < HELD_OUT_BIT:
             raise BadInputError(
                 f"level seed {self.seed} is out of range; it must lie between 0 and 2^63 - 1."
@@ -212,6 +222,8 @@ class BatchedGame:
         """One integer: streams hashed from (seed, index). A sequence: one integer a game."""
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+        if isinstance(seed, float | str | bytes | bool):
+            raise BadInputError(f"seed is {seed!r}; give an integer, or one a game.")
         if isinstance(seed, int | np.integer):
             pairs = [(int(seed), i) for i in range(self.num_envs)]
         else:
@@ -248,7 +260,7 @@ class BatchedGame:
                 raise unknown_name("difficulty", level.difficulty, self.difficulty_names)
             difficulty = self.difficulty_names.index(level.difficulty)
         elif level.difficulty is not None:
-            difficulty = int(level.difficulty)
+            difficulty = min(int(level.difficulty), 1 << 30)  # C refuses what there isn't
         index = -1
         if level.map is not None:
             text = level.map.strip("\n").encode()
@@ -348,8 +360,14 @@ class BatchedGame:
             raise BadInputError(f"actions are {array.dtype}; they must be integers.")
         if array.dtype == np.int32 and array.flags.c_contiguous:
             return self._ffi.from_buffer("int32_t[]", array)
-        # Clipping keeps numbers that int32 can't hold wrong, so that C refuses them.
-        np.copyto(self._actions, np.clip(array, -1, 1 << 30), casting="unsafe")
+        wrong = np.argwhere((array < 0) | (array >= self.num_actions))
+        if len(wrong):
+            env, agent = wrong[0]
+            raise BadInputError(
+                f"env {env}, agent {agent}: action {array[env, agent]} is not one; actions are 0 "
+                f"to {self.num_actions - 1}, and no game was stepped."
+            )
+        np.copyto(self._actions, array, casting="unsafe")
         return self._actions_pointer
 
     # -- episodes
@@ -393,7 +411,7 @@ class BatchedGame:
                 nothing has changed.
         """
         self._check_index(i)
-        self._check(self._lib.batch_restore(self._batch, i, data, len(data)))
+        self._check(self._lib.batch_restore(self._batch, i, bytes(data), len(data)))
 
     def state_hash(self, i: int) -> int:
         """64-bit hash of all that decides the rest of the level."""

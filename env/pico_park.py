@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -99,6 +100,18 @@ class PicoParkConfig:
         message = module.ffi.new("char[]", module.lib.BATCH_MESSAGE_BYTES)
         if module.lib.pico_check_config(self.to_native(), message) != module.lib.BATCH_OK:
             raise BadInputError(module.ffi.string(message).decode())
+
+    def at(self, preset: str) -> PicoParkConfig:
+        """This team and screen on another preset as published, without this one's overrides."""
+        if preset == self.preset:
+            return self
+        of_levels = {name for name, _ in native().ffi.typeof("pico_difficulty").fields}
+        return dataclasses.replace(
+            self,
+            preset=preset,  # type: ignore[arg-type]
+            time_limit=0,
+            **dict.fromkeys(of_levels),  # type: ignore[arg-type]
+        )
 
     def to_native(self) -> Any:
         """The C struct `pico_config *`: every preset is a difficulty, explicit fields override."""
@@ -241,6 +254,8 @@ class PicoPark(BatchedGame):
         Raises:
             BadInputError: nonsense in one sentence.
         """
+        if not isinstance(config, PicoParkConfig | None):
+            raise BadInputError(f"config is {config!r}; it must be a PicoParkConfig.")
         self.config = config or PicoParkConfig()
         module = native()
         message = module.ffi.new("char[]", module.lib.BATCH_MESSAGE_BYTES)

@@ -30,6 +30,11 @@ def observation_space(simulator: type[BatchedGame] | BatchedGame) -> gym.spaces.
     )
 
 
+def _hash(words: tuple[int, ...]) -> int:
+    """64 bits from any number of integers."""
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
+
+
 class SingleGame:
     """A simulator of one game, seen through dicts by agent.
 
@@ -42,10 +47,12 @@ class SingleGame:
         for key in env_config:
             if key not in CONFIG_KEYS:
                 raise unknown_name("key of env_config", str(key), CONFIG_KEYS)
-        seed = env_config.get("seed")
-        if seed is not None:
-            seed = int(np.random.SeedSequence([int(seed), *stream]).generate_state(1, np.uint64)[0])
-        self.has_seed = seed is not None
+        self._stream: tuple[int, ...] | None = None
+        if (given := env_config.get("seed")) is not None:
+            if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 0:
+                raise BadInputError(f"seed is {given!r}; it must be a whole number of at least 0.")
+            self._stream = (int(given), *stream)
+        seed = None if self._stream is None else _hash(self._stream)
         self.sim = make_simulator(
             env_config.get("game", "pico_park"),
             1,
@@ -60,6 +67,17 @@ class SingleGame:
         }
         # The simulator starts the next level by itself; a reset that finds one unplayed keeps it.
         self._at_start = False
+
+    @property
+    def has_seed(self) -> bool:
+        """Whether the config names the seed of the levels."""
+        return self._stream is not None
+
+    def branch(self, salt: int) -> None:
+        """Goes on with other levels: a run that is resumed must not see its first ones again."""
+        if self._stream is not None:
+            self.sim.reset(seed=_hash((*self._stream, salt)))
+            self._at_start = True
 
     def _observe(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -16,6 +16,7 @@ from experiments import session
 from experiments.overrides import override, read_flags
 from experiments.recipe import Recipe
 from experiments.recipes import RECIPES, find_recipe
+from native.build import BuildError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -49,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInputError as error:
         print(f"clowder: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except BuildError as error:
+        print(f"clowder: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except SystemExit as end:  # a help text was asked for
@@ -181,9 +185,11 @@ def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> Non
         f"tracked   {told}; took {result.seconds / 60:.1f} min", highlight=False, soft_wrap=True
     )
     if tracker.experiment_id is not None:
+        # Trials only: MLflow folds them away under their sweep, which has no curves of its own.
+        search = f"tags.mlflow.parentRunId = '{tracker.run_id()}'"
         console.print(
             "compare   make ui   then open\n"
-            f"          {chart_url('http://127.0.0.1:5000', tracker.experiment_id)}",
+            f"          {chart_url('http://127.0.0.1:5000', tracker.experiment_id, search=search)}",
             highlight=False,
             soft_wrap=True,
         )

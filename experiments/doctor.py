@@ -94,9 +94,10 @@ def _machine() -> tuple[bool, str]:
 
 
 def _tracking() -> tuple[bool, str]:
+    from experiments.runner import tracking_uri
     from experiments.tracking import check_tracking_uri
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    uri = tracking_uri()
     problem = check_tracking_uri(uri)
     return problem is None, f"MLflow store {uri}" + (f": {problem}" if problem else "")
 

@@ -162,7 +162,6 @@ def play_levels(
     seeds: Sequence[int],
     *,
     held_out: bool = True,
-    difficulty: str | None = None,
 ) -> Games:
     """Plays every level of the list once.
 
@@ -174,12 +173,11 @@ def play_levels(
         config: the game.
         seeds: level seeds.
         held_out: whether they name held-out levels.
-        difficulty: another one than the config's.
     """
     num_games = min(len(seeds), MAX_GAMES)
     sim = PicoPark(num_games, config, seed=0)
     shares = [list(range(i, len(seeds), num_games)) for i in range(num_games)]
-    levels = [Level(seed=seed, held_out=held_out, difficulty=difficulty) for seed in seeds]
+    levels = [Level(seed=seed, held_out=held_out) for seed in seeds]
     sim.reset(levels=levels[:num_games])
     for i, share in enumerate(shares):
         sim.queue_levels(i, [levels[k] for k in share[1:]])
@@ -302,9 +300,9 @@ def evaluate_module(
     """
     seeds = held_out_seeds(num_levels)
 
-    def play(greedy: bool, difficulty: str | None = None) -> Games:
+    def play(greedy: bool, preset: str | None = None) -> Games:
         actor = NetworkActor(module, greedy=greedy, seed=seed)
-        return play_levels(actor, config, seeds, difficulty=difficulty)
+        return play_levels(actor, config.at(preset or config.preset), seeds)
 
     games = play(False)
     found = {**success_metrics(games), **behaviour_metrics(games), **ledger(games, rewards)}

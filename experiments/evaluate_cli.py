@@ -27,6 +27,7 @@ from experiments.evaluate import (
     success_metrics,
 )
 from experiments.policy import load_policy
+from experiments.recipe import MAX_SEED
 from experiments.runs import find_policy
 
 BASELINES = ("random", "scripted")
@@ -37,7 +38,8 @@ class EvaluateOptions:
     """Judges a trained team on held-out levels, each played exactly once."""
 
     presets: tuple[str, ...] = ()
-    """Difficulties to play; by default the one that the team was trained on."""
+    """Difficulties to play; by default the one that the team was trained on, with its overrides.
+    Others are played as published."""
     num_levels: int = 400
     """Held-out levels of each, seeds `first_level`, `first_level` + 1, ..."""
     first_level: int = 0
@@ -86,6 +88,8 @@ def evaluate_run(run: str, options: EvaluateOptions) -> list[dict[str, Any]]:
     for preset in options.presets:
         if preset not in presets():
             raise unknown_name("preset", preset, presets())
+    if not 0 <= options.seed <= MAX_SEED:
+        raise BadInputError(f"seed is {options.seed}; it must lie between 0 and {MAX_SEED}.")
     if options.num_levels < 1 or options.first_level < 0:
         raise BadInputError(
             f"levels {options.first_level} to {options.first_level + options.num_levels - 1} are "
@@ -97,11 +101,11 @@ def evaluate_run(run: str, options: EvaluateOptions) -> list[dict[str, Any]]:
     seeds = held_out_seeds(options.num_levels, options.first_level)
     rows = []
     for preset in options.presets or (config.preset,):
-        games = play_levels(make_actor(False), config, seeds, difficulty=preset)
+        games = play_levels(make_actor(False), config.at(preset), seeds)
         row: dict[str, Any] = {"preset": preset, "num_levels": len(seeds)}
         row |= {**success_metrics(games), **behaviour_metrics(games), **ledger(games, rewards)}
         if options.greedy and run not in BASELINES:
-            greedy = play_levels(make_actor(True), config, seeds, difficulty=preset)
+            greedy = play_levels(make_actor(True), config.at(preset), seeds)
             row["eval/win_rate_greedy"] = float(greedy.wins.mean())
         rows.append(row)
     return rows
@@ -133,8 +137,6 @@ def _print(run: str, rows: list[dict[str, Any]], options: EvaluateOptions) -> No
     table.add_column("preset")
     columns = {
         "win rate": "eval/win_rate",
-        "low": "eval/win_rate_low",
-        "high": "eval/win_rate_high",
         "greedy": "eval/win_rate_greedy",
         "exits": "eval/exits",
         "ticks": "eval/episode_length",
@@ -144,9 +146,10 @@ def _print(run: str, rows: list[dict[str, Any]], options: EvaluateOptions) -> No
         "time": "behaviour/timeouts",
         "idle": "behaviour/idle_share",
     }
-    for name in columns:
+    for name in ("95 %", *columns):
         table.add_column(name, justify="right")
     for row in rows:
+        interval = f"{row['eval/win_rate_low']:.3f}-{row['eval/win_rate_high']:.3f}"
         cells = ["" if key not in row else f"{row[key]:.3g}" for key in columns.values()]
-        table.add_row(row["preset"], *cells)
+        table.add_row(row["preset"], interval, *cells)
     console.print(table)

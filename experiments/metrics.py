@@ -23,7 +23,6 @@ _LEARNER = {
     "train/explained_variance": "vf_explained_var",
     "train/gradient_norm": "gradients_default_optimizer_global_norm",
     "train/learning_rate": "default_optimizer_learning_rate",
-    "train/kl": "mean_kl_loss",
 }
 
 

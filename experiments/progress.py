@@ -73,9 +73,8 @@ class Progress(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has failed."""
         self._set(trial, "failed")
-        self._console.print(
-            f"trial {self._names.get(trial.trial_id)} failed: see {trial.error_file}"
-        )
+        name = self._names.get(trial.trial_id) or variant_name(trial.config)
+        self._console.print(f"trial {name} failed: see {trial.error_file}")
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Closes the live table."""

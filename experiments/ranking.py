@@ -16,9 +16,10 @@ PICTURE = "sweep.png"
 
 def ranking_table(trials: Sequence[TrialResult]) -> Table:
     """The trials, best held-out win rate first."""
-    table = Table(
-        title="ranked by held-out win rate (ties: cats that got out)", title_justify="left"
-    )
+    title = "held-out levels, sampled play"
+    if len(trials) > 1:
+        title = "ranked by held-out win rate (ties: cats that got out)"
+    table = Table(title=title, title_justify="left")
     table.add_column("", justify="right")
     table.add_column("variant")
     for name in ("win rate", "95 %", "greedy", "exits", "key", "crushed", "shot", "return"):

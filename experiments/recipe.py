@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from env.errors import BadInputError, unknown_name
@@ -12,6 +13,9 @@ from env.pico_park import PicoParkConfig, PicoParkRewards
 from env.pico_park import presets as known_presets
 from experiments.fields import convert, hint_of
 from models import ModelConfig
+
+MAX_SEED = (1 << 32) - 1
+"""numpy's and torch's generators take 32 bits."""
 
 Scheduler = Literal["none", "asha"]
 Search = Literal["grid", "random"]
@@ -24,6 +28,12 @@ def _at_least(owner: Any, **bounds: float) -> None:
             raise BadInputError(
                 f"{name} is {value}; it must be a finite number of at least {least}."
             )
+
+
+def _at_most(owner: Any, **bounds: float) -> None:
+    for name, most in bounds.items():
+        if getattr(owner, name) > most:
+            raise BadInputError(f"{name} is {getattr(owner, name)}; it must be at most {most}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +75,12 @@ class PPOConfig:
         _at_least(self, lr=0, lr_end=0, clip=0, value_coefficient=0, value_clip=0, entropy=0)
         _at_least(self, entropy_end=0, gradient_norm=0, num_epochs=1, num_envs=1, fragment=1)
         _at_least(self, minibatch=1, num_env_runners=0)
+        batch = max(1, self.num_env_runners) * self.num_envs * self.fragment
+        if self.minibatch > batch or batch < 32:
+            raise BadInputError(
+                f"a batch has num_envs * fragment = {batch} env steps; it must be at least 32, and "
+                f"minibatch, which is {self.minibatch}, at most that."
+            )
         for name in ("gamma", "lambda_"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInputError(f"{name} is {getattr(self, name)}; it must lie in 0 to 1.")
@@ -113,7 +129,8 @@ class SweepConfig:
     """Of the search."""
 
     def __post_init__(self) -> None:
-        _at_least(self, num_trials=1, num_seeds=1, grace_env_steps=1, max_concurrent=0)
+        _at_least(self, num_trials=1, num_seeds=1, grace_env_steps=1, max_concurrent=0, seed=0)
+        _at_most(self, seed=MAX_SEED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +157,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         _at_least(self, env_steps=1, seed=0, num_threads=1, checkpoint_env_steps=1)
         _at_least(self, num_checkpoints=1)
+        _at_most(self, seed=MAX_SEED)
+        if self.study and (Path(self.study).name != self.study or self.study == ".."):
+            raise BadInputError(
+                f"study is {self.study!r}; it names a folder, so it takes no slashes."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +240,14 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 
 def from_dict(data: Mapping[str, Any]) -> Recipe:
-    """The recipe that `to_dict` wrote, also after a journey through JSON."""
+    """The recipe that `to_dict` wrote, also after a journey through JSON.
+
+    Raises:
+        BadInputError: it lacks a name, or has a field or value that no recipe has.
+    """
+    name = data.get("name") if isinstance(data, Mapping) else None
+    if not isinstance(name, str):
+        raise BadInputError(f"a recipe is named {name!r}; its name must be text.")
     flat: dict[str, Any] = {}
 
     def walk(part: Mapping[str, Any], prefix: str) -> None:
@@ -229,5 +258,5 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
                 flat[f"{prefix}{key}"] = value
 
     walk(data, "")
-    recipe: Recipe = replace(Recipe(name=str(data["name"])), flat)
+    recipe: Recipe = replace(Recipe(name=name), flat)
     return recipe

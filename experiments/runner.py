@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,16 +20,26 @@ from experiments import session
 from experiments.metrics import metrics_of, step_of
 from experiments.recipe import Recipe
 from experiments.space import SEED, Dimension, count_trials, parse_space, to_tune, variant_name
-from experiments.tracking import RunInfo, Tracker, TrackerConfig, check_tracking_uri
+from experiments.tracking import (
+    DEFAULT_TRACKING_URI,
+    RunInfo,
+    Tracker,
+    TrackerConfig,
+    check_tracking_uri,
+)
 
 Resume = Literal["auto", "never", "must"]
 
 RECIPE_FILE = "recipe.json"
 """The recipe that an experiment folder was started with."""
+LOCK_FILE = "lock"
+"""Held by the process that runs the experiment."""
 DONE_FILE = "finished"
 """Marks an experiment folder whose every trial has ended well."""
 SPOOL = "tracking"
 """Folder of what MLflow is yet to be told."""
+DRAIN_S = 20.0
+"""How long the end of a run waits for MLflow to take what is left, seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +114,33 @@ def run(
     """
     session.prepare()
     dimensions = parse_space(recipe) if is_sweep else ()
-    uri = recipe.run.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    uri = tracking_uri(recipe.run.tracking_uri)
     if problem := check_tracking_uri(uri):
         raise BadInputError(problem)
     study = session.storage_folder(recipe.run.storage) / recipe.study
     kind = "sweep" if is_sweep else "train"
     folder = _choose_folder(study, recipe, kind, resume)
-    return _Experiment(recipe, dimensions, folder, uri, command, announce).run()
+    with _held(folder):
+        return _Experiment(recipe, dimensions, folder, uri, command, announce).run()
+
+
+def tracking_uri(given: str = "") -> str:
+    """MLflow's address: as given, else MLFLOW_TRACKING_URI, else `mlflow.db` in this folder."""
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """One process runs an experiment; the system lets go of the lock when that process ends."""
+    with (folder / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInputError(
+                f"another process runs the experiment in {folder}; wait for it, or use "
+                "--resume never to start another beside it."
+            ) from None
+        yield
 
 
 def _choose_folder(study: Path, recipe: Recipe, kind: str, resume: Resume) -> Path:
@@ -185,12 +217,14 @@ class _Experiment:
             spool_dir=folder / SPOOL,
             tracking_uri=tracking_uri,
             root=root,
+            drain_timeout_s=DRAIN_S,
         )
 
     def run(self) -> StudyResult:
         """Runs to the end, or until Ctrl-C."""
         started = time.monotonic()
         session.start_ray()
+        session.check_cpus(self.recipe.run.num_threads + self.recipe.ppo.num_env_runners)
         is_resumed = (self.folder / "tuner.pkl").exists()
         verb = "continuing" if is_resumed else "running"
         self.announce(
@@ -198,7 +232,12 @@ class _Experiment:
             f"{self.recipe.run.env_steps:,} env steps in {self.folder}"
         )
         tuner = self._restore() if is_resumed else self._make()
-        grid = tuner.fit()
+        try:
+            grid = tuner.fit()
+        except Exception as error:
+            if (reason := _disk_error(error)) is not None:
+                raise reason from error
+            raise
         trials = tuple(self._result_of(one) for one in grid)
         finished = len(trials) == self.num_trials and all(
             not one.error and one.history and one.history[-1].get("done") for one in trials
@@ -243,7 +282,6 @@ class _Experiment:
                 mode="max" if self.dimensions else None,
                 scheduler=self._scheduler(),
                 search_alg=make_searcher(recipe),
-                max_concurrent_trials=recipe.sweep.max_concurrent or None,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
@@ -288,7 +326,7 @@ class _Experiment:
         )
 
     def _result_of(self, result: Any) -> TrialResult:
-        config = dict(result.config)
+        config = dict(result.config or {})  # None before the first report
         folder = Path(result.path)
         error = ""
         if result.error is not None:
@@ -303,12 +341,23 @@ class _Experiment:
         )
 
 
+def _disk_error(error: BaseException | None) -> OSError | None:
+    """What a file system said, if that is at the bottom: Tune wraps what its callbacks raise."""
+    while error is not None and not (isinstance(error, OSError) and error.errno is not None):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def make_searcher(recipe: Recipe) -> Any:
     """What draws a sweep's variants."""
     from ray.tune.search import BasicVariantGenerator
 
     # Constant: the same drawn variant for each of its seeds.
-    return BasicVariantGenerator(constant_grid_search=True, random_state=recipe.sweep.seed)
+    return BasicVariantGenerator(
+        constant_grid_search=True,
+        random_state=recipe.sweep.seed,
+        max_concurrent=recipe.sweep.max_concurrent,
+    )
 
 
 def read_history(folder: Path) -> tuple[dict[str, Any], ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import json
 from pathlib import Path
 
 from env.errors import BadInputError
+from experiments import runner
 from experiments.policy import CONFIG_FILE
 
 
@@ -13,8 +14,8 @@ def find_policy(run: str, tracking_uri: str = "") -> Path:
     """The folder of a RUN's portable policy.
 
     Args:
-        run: a folder (a policy, a checkpoint, a trial, or a whole experiment, of which the newest
-            checkpoint counts), an MLflow run id, or an MLflow run's name.
+        run: a folder (a policy, a checkpoint, a trial, or a whole experiment, of which the longest
+            trained checkpoint counts), an MLflow run id, or an MLflow run's name.
         tracking_uri: MLflow store; empty: MLFLOW_TRACKING_URI, or `mlflow.db` in this folder.
 
     Raises:
@@ -41,7 +42,7 @@ def newest_policy(folder: Path) -> Path:
     """The newest policy in or below a folder."""
     if (folder / CONFIG_FILE).is_file():
         return folder
-    found = sorted(folder.rglob(CONFIG_FILE), key=lambda path: path.stat().st_mtime)
+    found = sorted(folder.rglob(CONFIG_FILE), key=_age)
     if not found:
         raise BadInputError(
             f"there is no policy in {folder}; name a folder with {CONFIG_FILE} in or below it."
@@ -49,9 +50,17 @@ def newest_policy(folder: Path) -> Path:
     return found[-1].parent
 
 
-def _tracked_folder(run: str, tracking_uri: str) -> Path | None:
+def _age(path: Path) -> tuple[int, str]:
+    """Longest trained last; file dates change when folders are copied."""
+    try:
+        return int(json.loads(path.read_text())["env_steps"]), str(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1, str(path)
+
+
+def _tracked_folder(run: str, given: str) -> Path | None:
     """The results folder that a tracked run's tag names, the newest run of that name first."""
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    uri = runner.tracking_uri(given)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return None
     from mlflow.exceptions import MlflowException

@@ -38,8 +38,12 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    for name in ("ray", "ray.rllib", "ray.tune", "alembic", "mlflow"):
+    # Ray sets the level of its top loggers itself when it is imported, but not of those below.
+    for name in ("ray", "ray.rllib", "ray._common.deprecation", "alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Tune logs the traceback of every failed attempt; we tell a trial's failure in one sentence.
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def in_ray_job() -> bool:
@@ -66,6 +70,21 @@ def start_ray() -> None:
         raise BadInputError(
             f"no Ray cluster answers at {address!r}; start one or unset RAY_ADDRESS."
         ) from error
+
+
+def check_cpus(needed: int) -> None:
+    """Refuses a trial that could never start; Tune would wait for processors without a word.
+
+    A cluster that can grow may yet get them, so only a machine of our own is judged.
+    """
+    import ray
+
+    found = int(ray.cluster_resources().get("CPU", 0))
+    if needed > found and "RAY_ADDRESS" not in os.environ and not in_ray_job():
+        raise BadInputError(
+            f"a trial asks for {needed} processors, but there are {found}; lower --run.num-threads "
+            "or --ppo.num-env-runners."
+        )
 
 
 def storage_folder(storage: str) -> Path:

@@ -68,6 +68,8 @@ def parse_dimension(text: str, recipe: Recipe) -> Dimension:
     if ":" in domain:
         return _range(text, name, domain, recipe, is_integer=takes_integers(hint))
     values = tuple(parse_text(text, part, hint, known[name]) for part in domain.split(","))
+    if len(set(values)) < len(values):
+        raise BadInputError(f"{text!r} lists a value twice; the two would be the same trial.")
     for value in values:
         recipes.replace(recipe, {name: value})  # refused now, not in the middle of a sweep
     return Dimension(field=name, values=values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
@@ -40,6 +41,21 @@ class EpisodeLedger(RLlibCallback):
             {f"ledger/{name}": float(total) for name, total in zip(names, totals, strict=True)},
             window=200,
         )
+
+
+def hashed_seed(seed: int) -> int:
+    """32 bits for RLlib, which adds the worker's index: neighbouring seeds must not meet there."""
+    return int(np.random.SeedSequence([seed]).generate_state(1)[0] >> 1)
+
+
+def branch_levels(algorithm: Any, salt: int) -> None:
+    """Sends every training environment on to levels that it hasn't seen before this checkpoint."""
+
+    def branch(runner: Any) -> None:
+        for env in runner.env.envs if runner.env is not None else ():
+            env.unwrapped.game.branch(salt)
+
+    algorithm.env_runner_group.foreach_env_runner(branch)
 
 
 def algorithm_config(recipe: Recipe) -> PPOConfig:
@@ -79,5 +95,5 @@ def algorithm_config(recipe: Recipe) -> PPOConfig:
             train_batch_size_per_learner=max(1, ppo.num_env_runners) * ppo.num_envs * ppo.fragment,
         )
         .callbacks(EpisodeLedger)
-        .debugging(seed=run.seed, log_level="ERROR")
+        .debugging(seed=hashed_seed(run.seed), log_level="ERROR")
     )

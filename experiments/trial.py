@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -133,7 +132,7 @@ class Trial(tune.Trainable):
         }
         temporary = folder / f".{MANIFEST}"
         temporary.write_text(json.dumps(state, indent=2) + "\n")
-        os.replace(temporary, folder / MANIFEST)
+        temporary.replace(folder / MANIFEST)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Goes on from a whole checkpoint.
@@ -141,9 +140,12 @@ class Trial(tune.Trainable):
         Raises:
             BadInputError: it is not whole.
         """
+        from experiments.stock import branch_levels
+
         folder = Path(checkpoint_dir)
         state = read_manifest(folder)
         self.algorithm.restore_from_path(str((folder / CHECKPOINT).absolute()))
+        branch_levels(self.algorithm, int(state["env_steps"]))
         self._env_steps = state["env_steps"]
         self._objective = state["objective"]
         self._next_evaluation = state["next_evaluation"]
@@ -169,11 +171,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        files = dict(state["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(
             f"the checkpoint {folder} is not whole (no readable {MANIFEST}); use an older one."
         ) from error
-    for name, size in state["files"].items():
+    for name, size in files.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
             raise BadInputError(

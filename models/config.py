@@ -19,8 +19,9 @@ EncoderName = Literal["small", "blog", "mlp"]
 ChannelKind = Literal["flag", "category"]
 
 # PPO and APPO write this into every model_config. It asks for nothing here: actor and critic
-# always share the encoder and the memory.
-_RLLIB_KEYS = frozenset({"vf_share_layers"})
+# always share the encoder and the memory. `max_seq_len` is RLlib's own: the pieces that its learner
+# pipeline cuts episodes into; it follows the algorithm's fragment length, not the model.
+_RLLIB_KEYS = frozenset({"vf_share_layers", "max_seq_len"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +50,6 @@ class ModelConfig:
     lstm_size: int = 128
     """Width of the LSTM's state (h and c each). Unused without `lstm`."""
 
-    max_seq_len: int = 64
-    """Steps in the pieces that RLlib's own learner pipeline cuts episodes into. PPO appends one
-    step to each fragment of an episode, so a fragment's length plus one avoids a nearly empty
-    piece. Not used where segments come ready cut."""
-
     def __post_init__(self) -> None:
         if self.encoder not in get_args(EncoderName):
             raise ValueError(
@@ -66,7 +62,6 @@ class ModelConfig:
             ("global_size", 1),
             ("hidden_size", 1),
             ("lstm_size", 1),
-            ("max_seq_len", 1),
         ):
             value = getattr(self, name)
             if not _is_int(value) or value < least:

@@ -1,6 +1,7 @@
 /* batch.c - streams, queues, records, snapshots and the step that all games share. */
 #include "batch_game.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,11 +23,11 @@ typedef struct map_text {
 
 /* What a game plays next: its queue first, then what it repeats, then fresh levels. */
 typedef struct schedule {
-    uint64_t stream;      /* SplitMix64 state of the level seeds */
-    int32_t repeats;      /* 1: `repeat` is played for good */
-    batch_level repeat;   /* valid if repeats */
-    batch_level current;  /* what is played now, seed filled in */
-    batch_level *queue;   /* (capacity,) ring-free: entries first..last-1 wait */
+    uint64_t stream;     /* SplitMix64 state of the level seeds */
+    int32_t repeats;     /* 1: `repeat` is played for good */
+    batch_level repeat;  /* valid if repeats */
+    batch_level current; /* what is played now, seed filled in */
+    batch_level *queue;  /* (capacity,) ring-free: entries first..last-1 wait */
     int32_t first, last, capacity;
 } schedule;
 
@@ -39,7 +40,7 @@ struct batch {
     int32_t is_reset;
     uint8_t *states; /* (num_envs, stride) */
     size_t stride;
-    double *totals; /* (num_envs, A, K) of the running episodes: whole numbers, exact to 2^53 */
+    double *totals;   /* (num_envs, A, K) of the running episodes: whole numbers, exact to 2^53 */
     int64_t *lengths; /* (num_envs,) ticks of the running episodes */
     schedule *schedules;
     map_text *maps;
@@ -106,9 +107,9 @@ batch *batch_create(const batch_game *game, const void *rules, size_t rules_byte
         return NULL;
     }
     memset(b->states, 0, b->stride * (size_t)num_envs);
-    b->config_hash = random_hash_bytes(random_hash_bytes((uint64_t)game->version, game->name,
-                                                         strlen(game->name)),
-                                       rules, rules_bytes);
+    b->config_hash = random_hash_bytes(
+        random_hash_bytes((uint64_t)game->version, game->name, strlen(game->name)), rules,
+        rules_bytes);
     for (int32_t i = 0; i < num_envs; i++)
         b->schedules[i].stream = batch_stream_key(0, (uint64_t)i);
     return b;
@@ -262,6 +263,8 @@ static int32_t check_level(batch *b, const batch_level *level) {
     if (level->difficulty < -1 || level->difficulty >= b->game.num_difficulties)
         return fail(b, BATCH_BAD_ARGUMENT, "there is no difficulty %d; there are 0 to %d.",
                     level->difficulty, b->game.num_difficulties - 1);
+    if (level->difficulty >= 0 && b->game.check_level)
+        return b->game.check_level(b->rules, level->difficulty, b->message);
     return BATCH_OK;
 }
 
@@ -292,17 +295,18 @@ static int32_t start_level(batch *b, int32_t game, batch_level level) {
     }
     uint8_t *state = state_of(b, game);
     memset(state, 0, b->stride);
-    memset(b->totals + (size_t)game * terms_per_game(b), 0,
-           terms_per_game(b) * sizeof *b->totals);
+    memset(b->totals + (size_t)game * terms_per_game(b), 0, terms_per_game(b) * sizeof *b->totals);
     b->lengths[game] = 0;
     b->schedules[game].current = level;
     int32_t status = b->game.start(b->rules, &start, state);
     if (status != BATCH_OK) {
         b->is_reset = 0;
         return fail(b, status,
-                    "game %d: level seed %llu of difficulty %d can't be made; loosen the difficulty.",
+                    "game %d: level seed %llu of difficulty %d can't be made; loosen the "
+                    "difficulty.",
                     game, (unsigned long long)level.seed, level.difficulty);
     }
+    assert(b->game.used_bytes(b->rules, state) <= b->stride);
     return BATCH_OK;
 }
 
@@ -343,6 +347,7 @@ int32_t batch_reset(batch *b, const batch_level *levels) {
         s->first = s->last = 0;
         s->repeats = levels != NULL;
         memset(&s->repeat, 0, sizeof s->repeat);
+        s->repeat.map = -1;
         if (levels) s->repeat = levels[i];
         int32_t status = start_level(b, i, next_level(s));
         if (status != BATCH_OK) return status;
@@ -420,8 +425,7 @@ static void pay(batch *b, int32_t game, const float *terms) {
         sum += own[i];
     }
     float shared = b->team_share * (sum / (float)num_agents);
-    for (int32_t i = 0; i < num_agents; i++)
-        rewards[i] = (1.0f - b->team_share) * own[i] + shared;
+    for (int32_t i = 0; i < num_agents; i++) rewards[i] = (1.0f - b->team_share) * own[i] + shared;
 }
 
 static void write_record(batch *b, int32_t game) {
@@ -485,9 +489,9 @@ void batch_clear_records(batch *b) { b->num_records = 0; }
 typedef struct snapshot_head {
     uint64_t magic;
     uint64_t config_hash;
-    uint64_t num_bytes;   /* of the whole snapshot */
+    uint64_t num_bytes; /* of the whole snapshot */
     uint64_t state_bytes;
-    int64_t length;       /* ticks of the running episode */
+    int64_t length; /* ticks of the running episode */
     uint64_t stream;
     int32_t repeats;
     int32_t num_waiting;
@@ -512,15 +516,14 @@ int64_t batch_snapshot_bytes(const batch *b, int32_t game) {
     const schedule *s = &b->schedules[game];
     int32_t num_waiting = s->last - s->first;
     size_t bytes = sizeof(snapshot_head) + b->game.used_bytes(b->rules, state_of(b, game)) +
-                   terms_per_game(b) * sizeof(double) +
-                   (size_t)num_waiting * sizeof(batch_level) + sizeof(uint64_t);
-    for (int32_t i = 0; i < num_waiting + 2; i++)
-        bytes += sizeof(uint64_t) + map_bytes_of(b, s, i);
+                   terms_per_game(b) * sizeof(double) + (size_t)num_waiting * sizeof(batch_level) +
+                   sizeof(uint64_t);
+    for (int32_t i = 0; i < num_waiting + 2; i++) bytes += sizeof(uint64_t) + map_bytes_of(b, s, i);
     return (int64_t)bytes;
 }
 
 static uint8_t *put(uint8_t *at, const void *data, size_t num_bytes) {
-    if (num_bytes) memcpy(at, data, num_bytes);
+    memcpy(at, data, num_bytes);
     return at + num_bytes;
 }
 
@@ -541,9 +544,9 @@ int32_t batch_snapshot(const batch *b, int32_t game, uint8_t *data, int64_t num_
     head.current = s->current;
     uint8_t *at = put(data, &head, sizeof head);
     at = put(at, state_of(b, game), head.state_bytes);
-    at = put(at, b->totals + (size_t)game * terms_per_game(b),
-             terms_per_game(b) * sizeof(double));
-    at = put(at, s->queue + s->first, (size_t)head.num_waiting * sizeof(batch_level));
+    at = put(at, b->totals + (size_t)game * terms_per_game(b), terms_per_game(b) * sizeof(double));
+    if (head.num_waiting > 0)
+        at = put(at, s->queue + s->first, (size_t)head.num_waiting * sizeof(batch_level));
     for (int32_t i = 0; i < head.num_waiting + 2; i++) {
         uint64_t map_bytes = map_bytes_of(b, s, i);
         at = put(at, &map_bytes, sizeof map_bytes);
@@ -566,6 +569,17 @@ static const uint8_t *take(reader *r, uint64_t num_bytes) {
     r->at += num_bytes;
     r->left -= (size_t)num_bytes;
     return taken;
+}
+
+/* Totals and length of a running episode are whole numbers that int64 holds. */
+static int32_t check_totals(const batch *b, const uint8_t *totals, int64_t length) {
+    static const double most = 9007199254740992.0; /* 2^53 */
+    for (size_t i = 0; i < terms_per_game(b); i++) {
+        double total;
+        memcpy(&total, totals + i * sizeof total, sizeof total);
+        if (!(total >= -most && total <= most)) return 0;
+    }
+    return length >= 0 && length <= (int64_t)most;
 }
 
 static int32_t read_head(batch *b, reader *r, int64_t num_bytes, snapshot_head *head) {
@@ -621,7 +635,8 @@ int32_t batch_restore(batch *b, int32_t game, const uint8_t *data, int64_t num_b
     void *copy = aligned_alloc(CACHE_LINE, round_up(head.state_bytes + 1));
     if (!copy) return fail(b, BATCH_NO_MEMORY, "memory is short for a snapshot.");
     memcpy(copy, state, head.state_bytes);
-    int32_t is_sound = b->game.check_state(b->rules, copy, head.state_bytes);
+    int32_t is_sound = b->game.check_state(b->rules, copy, head.state_bytes) &&
+                       check_totals(b, totals, head.length);
     free(copy);
     if (!is_sound) return fail(b, BATCH_BAD_SNAPSHOT, "the snapshot's state is impossible.");
     schedule *s = &b->schedules[game];

@@ -1,9 +1,9 @@
 /* batch.h - many games of one kind, stepped by one call: the part that every game shares.
  *
  * Guarantees:
- * - The caller owns every buffer that a step reads or writes (batch_attach); a step allocates nothing,
- *   does no I/O and touches nothing global, so batches may be stepped from as many threads as there
- *   are batches.
+ * - The caller owns every buffer that a step reads or writes (batch_attach); a step allocates
+ *   nothing, does no I/O and touches nothing global, so batches may be stepped from as many threads
+ *   as there are batches.
  * - Games share nothing: how they are spread over batches and threads never changes a history.
  * - A call that fails says why in batch_message() and leaves every game as it was, but for
  *   BATCH_LEVEL_IMPOSSIBLE out of batch_step, after which the batch must be reset.
@@ -95,7 +95,7 @@ int32_t batch_num_agents(const batch *b);
 int32_t batch_num_actions(const batch *b);
 int32_t batch_num_terms(const batch *b);
 int32_t batch_num_stats(const batch *b);
-int32_t batch_record_columns(const batch *b);             /* int64 columns of a record */
+int32_t batch_record_columns(const batch *b);                  /* int64 columns of a record */
 int64_t batch_observation_bytes(const batch *b, int32_t part); /* bytes an agent; 0: no such part */
 const char *batch_term_name(const batch *b, int32_t term);     /* NULL past the last */
 const char *batch_stat_name(const batch *b, int32_t stat);     /* NULL past the last */
@@ -123,7 +123,7 @@ int32_t batch_add_map(batch *b, const char *text, int32_t num_bytes);
  * repeat for good, or NULL: fresh ones from each game's stream. */
 int32_t batch_reset(batch *b, const batch_level *levels);
 
-/* Appends what game plays after its current level, before it goes back to repeating or fresh ones. */
+/* Appends what game plays after its current level, before it repeats or draws fresh ones again. */
 int32_t batch_queue(batch *b, int32_t game, const batch_level *levels, int32_t num_levels);
 
 /* The level that game plays now; a drawn seed is filled in. */

@@ -16,10 +16,10 @@ enum { BATCH_RUNNING = 0, BATCH_TERMINATED = 1, BATCH_TRUNCATED = 2 };
 
 /* One level, all said: what `start` gets. */
 typedef struct batch_start {
-    uint64_t seed;         /* level seed; 0 with a map */
-    int32_t difficulty;    /* index of a difficulty; -1 with a map */
-    const char *map;       /* checked map text, not closed by '\0'; NULL: generate from the seed */
-    int32_t map_bytes;     /* bytes of the text */
+    uint64_t seed;      /* level seed; 0 with a map */
+    int32_t difficulty; /* index of a difficulty; -1 with a map */
+    const char *map;    /* checked map text, not closed by '\0'; NULL: generate from the seed */
+    int32_t map_bytes;  /* bytes of the text */
 } batch_start;
 
 typedef struct batch_game {
@@ -31,14 +31,18 @@ typedef struct batch_game {
     int32_t default_difficulty; /* 0..num_difficulties-1 */
     int32_t num_terms;          /* 1..BATCH_MAX_TERMS */
     int32_t num_stats;          /* 0..BATCH_MAX_STATS */
-    const char *const *term_names;    /* (num_terms,) */
-    const char *const *stat_names;    /* (num_stats,) */
-    const char *const *outcome_names; /* closed by NULL */
-    const char *const *cause_names;   /* closed by NULL */
+
+    const char *const *term_names;                     /* (num_terms,) */
+    const char *const *stat_names;                     /* (num_stats,) */
+    const char *const *outcome_names;                  /* closed by NULL */
+    const char *const *cause_names;                    /* closed by NULL */
     int64_t observation_bytes[BATCH_MAX_OBSERVATIONS]; /* an agent and part; 0: no such part */
 
     /* Bytes of a state that can hold any generated level (map NULL) or this checked map. */
     size_t (*state_bytes)(const void *rules, const char *map, int32_t map_bytes);
+    /* Whether a level may ask for this difficulty: BATCH_OK, or BATCH_BAD_CONFIG with a sentence in
+     * message. NULL: any may. */
+    int32_t (*check_level)(const void *rules, int32_t difficulty, char *message);
     /* BATCH_OK, or BATCH_BAD_MAP with a sentence in message. */
     int32_t (*check_map)(const void *rules, const char *map, int32_t map_bytes, char *message);
     /* Makes the level in zeroed memory. BATCH_OK or BATCH_LEVEL_IMPOSSIBLE. */
@@ -60,8 +64,8 @@ typedef struct batch_game {
     int64_t (*text)(const void *rules, const void *state, char *text, int64_t num_bytes);
 } batch_game;
 
-/* Makes a batch of num_envs games; rules (rules_bytes plain bytes, no padding left unset) are copied
- * and handed to every function of the game. Returns NULL when memory is short. */
+/* Makes a batch of num_envs games; rules (rules_bytes plain bytes, no padding left unset) are
+ * copied and handed to every function of the game. Returns NULL when memory is short. */
 batch *batch_create(const batch_game *game, const void *rules, size_t rules_bytes,
                     int32_t num_envs);
 

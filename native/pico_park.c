@@ -1,6 +1,7 @@
 /* pico_park.c - the rules of Pico Park: one tick, what each cat sees, and the game as bytes. */
 #include "pico_park.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +9,14 @@
 #include "pico_park_state.h"
 #include "random.h"
 
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 #if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
 #define HAS_AVX2_PATH 1
 #endif
 
 enum { SIMULATOR_VERSION = 1 };
 
+/* clang-format off */
 static const char *const term_names[] = {
     "victory",      "defeat",          "stranded",        "crushed",       "shot",
     "friendly_kill", "key",            "unlock",          "exit",          "progress_key",
@@ -29,6 +31,7 @@ static const char *const stat_names[] = {
 static const char *const outcome_names[] = {"victory", "defeat", NULL};
 static const char *const cause_names[] = {"victory",  "crushed",   "shot", "key_lost",
                                           "door_lost", "time", NULL};
+/* clang-format on */
 
 const char *pico_term_name(int32_t term) {
     return term >= 0 && term < PICO_NUM_TERMS ? term_names[term] : NULL;
@@ -45,6 +48,10 @@ typedef struct tick_context {
 
 static void count(tick_context *t, int32_t agent, pico_term term, int32_t amount) {
     t->terms[agent * PICO_NUM_TERMS + (int32_t)term] += (float)amount;
+}
+
+static int32_t is_cell(const pico_state *s, int32_t row, int32_t column) {
+    return row >= 0 && row < s->height && column >= 0 && column < s->length;
 }
 
 static int32_t screen_end(const tick_context *t) {
@@ -89,6 +96,7 @@ static void hit(tick_context *t, int32_t victim, int32_t shooter) {
 /* What a bullet of `shooter` meets in a tile. 1: the bullet is gone. */
 static int32_t resolve_bullet(tick_context *t, int32_t shooter, int32_t row, int32_t column) {
     pico_state *s = t->s;
+    assert(row >= 0 && row < s->height && column > s->left);
     if (column >= screen_end(t)) {
         count(t, shooter, PICO_TERM_WASTED_SHOT, 1);
         s->stats[PICO_STAT_WASTED_SHOTS]++;
@@ -116,6 +124,7 @@ static int32_t resolve_bullet(tick_context *t, int32_t shooter, int32_t row, int
 
 static void remove_bullet(pico_state *s, int32_t index) {
     pico_bullet *bullets = pico_bullets(s);
+    assert(index >= 0 && index < s->num_bullets);
     s->num_bullets--;
     memmove(bullets + index, bullets + index + 1,
             (size_t)(s->num_bullets - index) * sizeof *bullets);
@@ -239,7 +248,7 @@ static void scroll(tick_context *t) {
 
 /* Where everyone stood, and towards what, when the tick began. */
 typedef struct beginning {
-    int32_t row, column;           /* of the objective */
+    int32_t row, column; /* of the objective */
     int32_t is_key, is_held, holder;
     int32_t distance[PICO_MAX_AGENTS]; /* -1: not in play */
 } beginning;
@@ -257,18 +266,17 @@ static beginning look(const tick_context *t) {
     b.row = b.is_key ? s->key_row : s->door_row;
     b.column = b.is_key ? s->key_column : s->door_column;
     for (int32_t i = 0; i < t->config->num_agents; i++)
-        b.distance[i] =
-            s->agents[i].status == PICO_PLAYING ? distance(&b, &s->agents[i]) : -1;
+        b.distance[i] = s->agents[i].status == PICO_PLAYING ? distance(&b, &s->agents[i]) : -1;
     return b;
 }
 
 static void count_progress(tick_context *t, const beginning *b) {
     for (int32_t i = 0; i < t->config->num_agents; i++) {
         if (b->distance[i] < 0) continue;
-        pico_term term = b->is_key         ? PICO_TERM_PROGRESS_KEY
-                         : !b->is_held     ? PICO_TERM_PROGRESS_EXIT
-                         : i == b->holder  ? PICO_TERM_PROGRESS_UNLOCK
-                                           : PICO_TERM_PROGRESS_FOLLOW;
+        pico_term term = b->is_key        ? PICO_TERM_PROGRESS_KEY
+                         : !b->is_held    ? PICO_TERM_PROGRESS_EXIT
+                         : i == b->holder ? PICO_TERM_PROGRESS_UNLOCK
+                                          : PICO_TERM_PROGRESS_FOLLOW;
         count(t, i, term, b->distance[i] - distance(b, &t->s->agents[i]));
         count(t, i, PICO_TERM_ALIVE, 1);
         t->s->stats[PICO_STAT_ACTIVE_TICKS]++;
@@ -319,6 +327,8 @@ static int32_t tick(const void *rules, void *state, const int32_t *actions, floa
         if (t.s->agents[i].cooldown > 0) t.s->agents[i].cooldown--;
     if (t.s->tick % t.s->scroll_period == 0) scroll(&t);
     count_progress(&t, &b);
+    assert(t.s->num_playing + t.s->num_out + t.s->num_dead == t.config->num_agents);
+    assert(t.s->num_bullets <= t.s->bullet_capacity);
     return judge(&t);
 }
 
@@ -327,66 +337,56 @@ static int32_t tick(const void *rules, void *state, const int32_t *actions, floa
 enum {
     VIEW_ABOVE = 7,
     VIEW_ASIDE = 12,
+    WIDE_BYTES = 32, /* what wide instructions move at once */
     CHANNEL_BYTES = PICO_VIEW_ROWS * PICO_VIEW_COLUMNS,
-    GRID_BYTES = PICO_VIEW_CHANNELS * CHANNEL_BYTES
+    GRID_BYTES = PICO_VIEW_CHANNELS * CHANNEL_BYTES,
+    VIEW_BYTES = (CHANNEL_BYTES + WIDE_BYTES + 63) / 64 * 64
 };
 
-/* The first three channels come from the tiles: solid, own block, other block. `relative` maps a
- * tile to what channel 2 shows of it. */
-static void view_tiles_plain(const uint8_t *tiles, int32_t stride, uint8_t own,
-                             const uint8_t relative[16], uint8_t *out) {
-    for (int32_t row = 0; row < PICO_VIEW_ROWS; row++) {
-        const uint8_t *from = tiles + row * stride;
-        uint8_t *to = out + row * PICO_VIEW_COLUMNS;
-        for (int32_t column = 0; column < PICO_VIEW_COLUMNS; column++) {
-            uint8_t tile = from[column];
-            to[column] = tile >= PICO_WALL;
-            to[CHANNEL_BYTES + column] = tile == own;
-            to[2 * CHANNEL_BYTES + column] = tile >= PICO_WALL ? 0 : relative[tile];
-        }
+/* The tiles that an agent sees, row behind row. Whole words are copied; what is too much falls into
+ * the next row, which comes later. */
+static ALWAYS_INLINE void copy_view(const pico_state *s, const pico_agent *me, uint8_t *view) {
+    assert(is_cell(s, me->row, me->column) && me->column >= s->left);
+    const uint8_t *tiles = pico_tile(s, me->row - VIEW_ABOVE, me->column - VIEW_ASIDE);
+    int32_t stride = s->stride;
+    for (int32_t row = 0; row < PICO_VIEW_ROWS; row++, tiles += stride)
+        memcpy(view + row * PICO_VIEW_COLUMNS, tiles, WIDE_BYTES);
+}
+
+/* Writes the three channels that come from the tiles: solid, own block, other block. `num_bytes`
+ * tiles at once, in whatever a processor has for it: the same function is made in two widths. Tiles
+ * are signed here, so that those marked PICO_OUT are negative. The last stretch overlaps. */
+#define DEFINE_WRITE_TILES(name, num_bytes)                                                        \
+    static ALWAYS_INLINE void name(const uint8_t *view, int8_t own, int8_t num_agents,             \
+                                   uint8_t *out) {                                                 \
+        typedef int8_t tiles __attribute__((vector_size(num_bytes)));                              \
+        for (int32_t at = 0; at < CHANNEL_BYTES; at += num_bytes) {                                \
+            int32_t from = at < CHANNEL_BYTES - num_bytes ? at : CHANNEL_BYTES - num_bytes;        \
+            tiles tile;                                                                            \
+            memcpy(&tile, view + from, sizeof tile);                                               \
+            tiles is_block = (tile > PICO_FREE) & (tile < PICO_WALL);                              \
+            tiles solid = ~(is_block | (tile == PICO_FREE)) & 1;                                   \
+            tiles mine = (tile == own) & 1;                                                        \
+            tiles colour = tile & is_block;                                                        \
+            tiles other = (colour - own + ((colour < own) & num_agents)) & is_block;               \
+            memcpy(out + from, &solid, sizeof solid);                                              \
+            memcpy(out + CHANNEL_BYTES + from, &mine, sizeof mine);                                \
+            memcpy(out + 2 * CHANNEL_BYTES + from, &other, sizeof other);                          \
+        }                                                                                          \
     }
-}
 
-#ifdef HAS_AVX2_PATH
-/* A row at a time: 32 bytes are loaded and stored, of which 25 count. What runs over falls into the
- * next row, which is written later, but for the last row, which is stored in two exact pieces. */
-__attribute__((target("avx2"))) static void view_tiles_avx2(const uint8_t *tiles, int32_t stride,
-                                                            uint8_t own,
-                                                            const uint8_t relative[16],
-                                                            uint8_t *out) {
-    const __m256i most = _mm256_set1_epi8(PICO_WALL - 1), one = _mm256_set1_epi8(1);
-    const __m256i mine = _mm256_set1_epi8((char)own);
-    const __m256i others =
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)relative));
-    for (int32_t row = 0; row < PICO_VIEW_ROWS; row++) {
-        __m256i tile = _mm256_loadu_si256((const __m256i *)(const void *)(tiles + row * stride));
-        __m256i channels[3] = {
-            _mm256_min_epu8(_mm256_subs_epu8(tile, most), one),
-            _mm256_and_si256(_mm256_cmpeq_epi8(tile, mine), one),
-            _mm256_shuffle_epi8(others, tile), /* 0 where PICO_OUT is set */
-        };
-        uint8_t *to = out + row * PICO_VIEW_COLUMNS;
-        for (int32_t i = 0; i < 3; i++, to += CHANNEL_BYTES) {
-            if (row + 1 < PICO_VIEW_ROWS) {
-                _mm256_storeu_si256((__m256i *)(void *)to, channels[i]);
-            } else {
-                uint8_t last[32];
-                _mm256_storeu_si256((__m256i *)(void *)last, channels[i]);
-                memcpy(to, last, PICO_VIEW_COLUMNS);
-            }
-        }
-    }
-}
-#endif
+DEFINE_WRITE_TILES(write_tiles_16, 16)
+DEFINE_WRITE_TILES(write_tiles_32, 32)
 
-static inline void put_thing(uint8_t *channel, const pico_agent *me, int32_t row, int32_t column,
-                             uint8_t value) {
-    uint32_t y = (uint32_t)(row - me->row + VIEW_ABOVE);
-    uint32_t x = (uint32_t)(column - me->column + VIEW_ASIDE);
-    if (y < PICO_VIEW_ROWS && x < PICO_VIEW_COLUMNS) channel[y * PICO_VIEW_COLUMNS + x] = value;
-}
+/* The library's memset: where compilers see how many bytes there are, they put a string instruction
+ * in its place that takes longer to start than these few take to write. */
+static void *(*const volatile set_bytes)(void *, int, size_t) = memset;
 
-static float clip(float x) { return x < -1.0f ? -1.0f : x > 1.0f ? 1.0f : x; }
+/* In this form compilers use minimum and maximum instead of branches. */
+static float clip(float x) {
+    x = x < 1.0f ? x : 1.0f;
+    return x > -1.0f ? x : -1.0f;
+}
 
 /* What every agent of a game reads alike. */
 typedef struct outlook {
@@ -423,6 +423,13 @@ static void view_globals(const pico_config *config, const pico_state *s, const o
     out[10] = o->share_out;
 }
 
+static inline void put_thing(uint8_t *channel, const pico_agent *me, int32_t row, int32_t column,
+                             uint8_t value) {
+    uint32_t y = (uint32_t)(row - me->row + VIEW_ABOVE);
+    uint32_t x = (uint32_t)(column - me->column + VIEW_ASIDE);
+    if (y < PICO_VIEW_ROWS && x < PICO_VIEW_COLUMNS) channel[y * PICO_VIEW_COLUMNS + x] = value;
+}
+
 static void view_agents(const pico_config *config, const pico_state *s, int32_t me, uint8_t *out) {
     for (int32_t i = 0; i < config->num_agents; i++) {
         if (i == me || s->agents[i].status != PICO_PLAYING) continue;
@@ -441,46 +448,47 @@ static void view_things(const pico_state *s, const pico_agent *me, uint8_t *out)
         put_thing(out, me, pico_bullets(s)[i].row, pico_bullets(s)[i].column, 1);
 }
 
-static inline __attribute__((always_inline)) void
-observe_with(void (*view_tiles)(const uint8_t *, int32_t, uint8_t, const uint8_t *, uint8_t *),
-             const pico_config *config, const pico_state *s, uint8_t *const *parts,
-             uint8_t *alive) {
+static ALWAYS_INLINE void observe_with(void (*write_tiles)(const uint8_t *, int8_t, int8_t,
+                                                           uint8_t *),
+                                       const pico_config *config, const pico_state *s,
+                                       uint8_t *const *parts, uint8_t *alive) {
+    _Alignas(64) uint8_t views[PICO_MAX_AGENTS][VIEW_BYTES];
+    int8_t num_agents = (int8_t)config->num_agents;
     outlook o = look_out(config, s);
-    for (int32_t i = 0; i < config->num_agents; i++) {
+    /* All views first: reading bytes back in other words than they were just written in waits. */
+    for (int32_t i = 0; i < num_agents; i++) {
+        alive[i] = s->agents[i].status == PICO_PLAYING;
+        if (alive[i]) copy_view(s, &s->agents[i], views[i]);
+    }
+    for (int32_t i = 0; i < num_agents; i++) {
         uint8_t *grid = parts[0] + i * GRID_BYTES;
+        int8_t own = (int8_t)(i + 1);
         float *globals = (float *)(void *)parts[1] + i * PICO_NUM_GLOBALS;
-        const pico_agent *me = &s->agents[i];
-        alive[i] = me->status == PICO_PLAYING;
-        if (!alive[i]) {
-            memset(grid, 0, GRID_BYTES);
+        if (alive[i]) {
+            write_tiles(views[i], own, num_agents, grid);
+            set_bytes(grid + 3 * CHANNEL_BYTES, 0, 2 * CHANNEL_BYTES);
+            view_agents(config, s, i, grid + 3 * CHANNEL_BYTES);
+            view_things(s, &s->agents[i], grid + 4 * CHANNEL_BYTES);
+            view_globals(config, s, &o, i, globals);
+        } else {
+            set_bytes(grid, 0, GRID_BYTES);
             memset(globals, 0, PICO_NUM_GLOBALS * sizeof *globals);
             globals[5] = o.held;
             globals[6] = o.open;
             globals[10] = o.share_out;
-            continue;
         }
-        uint8_t relative[16] = {0};
-        for (int32_t owner = 0; owner < config->num_agents; owner++)
-            relative[owner + 1] =
-                (uint8_t)(owner - i + (owner < i ? config->num_agents : 0));
-        view_tiles(pico_tile(s, me->row - VIEW_ABOVE, me->column - VIEW_ASIDE), s->stride,
-                   (uint8_t)(i + 1), relative, grid);
-        memset(grid + 3 * CHANNEL_BYTES, 0, 2 * CHANNEL_BYTES);
-        view_agents(config, s, i, grid + 3 * CHANNEL_BYTES);
-        view_things(s, me, grid + 4 * CHANNEL_BYTES);
-        view_globals(config, s, &o, i, globals);
     }
 }
 
 static void observe_plain(const void *rules, const void *state, uint8_t *const *parts,
                           uint8_t *alive) {
-    observe_with(view_tiles_plain, rules, state, parts, alive);
+    observe_with(write_tiles_16, rules, state, parts, alive);
 }
 
 #ifdef HAS_AVX2_PATH
-__attribute__((target("avx2"))) static void
-observe_avx2(const void *rules, const void *state, uint8_t *const *parts, uint8_t *alive) {
-    observe_with(view_tiles_avx2, rules, state, parts, alive);
+__attribute__((target("avx2"))) static void observe_avx2(const void *rules, const void *state,
+                                                         uint8_t *const *parts, uint8_t *alive) {
+    observe_with(write_tiles_32, rules, state, parts, alive);
 }
 #endif
 
@@ -494,6 +502,69 @@ void pico_use_wide(batch *b, int32_t wide) {
 #endif
 }
 
+/* ---- difficulties ---- */
+
+/* A field that must lie in a range. */
+typedef struct bound {
+    const char *name;
+    int32_t value, low, high;
+} bound;
+
+static int32_t check_bounds(const bound *bounds, size_t num_bounds, char *message) {
+    for (size_t i = 0; i < num_bounds; i++) {
+        if (bounds[i].value >= bounds[i].low && bounds[i].value <= bounds[i].high) continue;
+        snprintf(message, BATCH_MESSAGE_BYTES, "%s is %d; it must lie between %d and %d.",
+                 bounds[i].name, bounds[i].value, bounds[i].low, bounds[i].high);
+        return BATCH_BAD_CONFIG;
+    }
+    return BATCH_OK;
+}
+
+static int32_t check_difficulty(const pico_config *config, const pico_difficulty *d,
+                                char *message) {
+    /* Eight agents' ticks until the clock of the longest map ends still fit 31 bits. */
+    enum { LEAST_LENGTH = 16, MANY = 1000000, MOST_TICKS_A_COLUMN = 250000 };
+    int32_t is_ladder = d->layout == PICO_LAYOUT_LADDER;
+    int32_t has_gaps = is_ladder && (d->share_open || d->share_gate || d->share_tunnel);
+    int64_t shares = (int64_t)d->share_open + d->share_gate + d->share_curtain + d->share_tunnel;
+    int32_t has_tunnels = is_ladder && d->share_tunnel > 0;
+    const bound bounds[] = {
+        {"layout", d->layout, PICO_LAYOUT_LADDER, PICO_LAYOUT_CLASSIC},
+        {"scroll_period", d->scroll_period, 1, MOST_TICKS_A_COLUMN},
+        {"bullet_speed", d->bullet_speed, 1, PICO_MAX_LENGTH},
+        {"bullets_per_agent", d->bullets_per_agent, 0, MANY},
+        {"all_colours", d->all_colours, 0, 1},
+        {"length", is_ladder ? d->length : LEAST_LENGTH, LEAST_LENGTH, PICO_MAX_LENGTH},
+        {"spacing_min", is_ladder ? d->spacing_min : 1, 1, PICO_MAX_LENGTH},
+        {"spacing_max", is_ladder ? d->spacing_max : 1, is_ladder ? d->spacing_min : 1,
+         PICO_MAX_LENGTH},
+        {"share_open", d->share_open, 0, MANY},
+        {"share_gate", d->share_gate, 0, MANY},
+        {"share_curtain", d->share_curtain, 0, MANY},
+        {"share_tunnel", d->share_tunnel, 0, MANY},
+        {"the sum of the shares", is_ladder && shares < 1 ? 0 : 1, 1, 4 * MANY},
+        {"gap_min", has_gaps ? d->gap_min : 1, 1, PICO_MAX_HEIGHT},
+        {"gap_max", has_gaps ? d->gap_max : 1, has_gaps ? d->gap_min : 1, PICO_MAX_HEIGHT},
+        {"depth_min", has_tunnels ? d->depth_min : 1, 1, PICO_MAX_LENGTH},
+        {"depth_max", has_tunnels ? d->depth_max : 1, has_tunnels ? d->depth_min : 1,
+         PICO_MAX_LENGTH},
+        {"height", config->height, is_ladder ? 4 : 8, PICO_MAX_HEIGHT},
+    };
+    return check_bounds(bounds, sizeof bounds / sizeof bounds[0], message);
+}
+
+/* Explicit fields override every preset's, and may make some of them senseless; these are refused
+ * when a level asks for them. */
+static int32_t check_level(const void *rules, int32_t difficulty, char *message) {
+    const pico_config *config = rules;
+    return check_difficulty(config, &config->difficulties[difficulty], message);
+}
+
+static int32_t is_playable(const pico_config *config, int32_t difficulty) {
+    char ignored[BATCH_MESSAGE_BYTES];
+    return check_level(config, difficulty, ignored) == BATCH_OK;
+}
+
 /* ---- the game as bytes and text ---- */
 
 static size_t state_bytes(const void *rules, const char *map, int32_t map_bytes) {
@@ -505,6 +576,7 @@ static size_t state_bytes(const void *rules, const char *map, int32_t map_bytes)
     }
     size_t most = 0;
     for (int32_t i = 0; i < config->num_difficulties; i++) {
+        if (!is_playable(config, i)) continue;
         const pico_difficulty *row = &config->difficulties[i];
         size_t bytes = pico_shaped_bytes(config, row, config->height, pico_longest(row));
         if (bytes > most) most = bytes;
@@ -536,16 +608,13 @@ static size_t used_bytes(const void *rules, const void *state) {
     return (size_t)((const pico_state *)state)->num_bytes;
 }
 
-static int32_t is_cell(const pico_state *s, int32_t row, int32_t column) {
-    return row >= 0 && row < s->height && column >= 0 && column < s->length;
-}
-
 /* The sizes and rules are those of one of the config's difficulties. */
 static int32_t check_shape(const pico_config *config, const pico_state *s, size_t num_bytes) {
     if (s->height < 1 || s->height > PICO_MAX_HEIGHT || s->length < 1 ||
         s->length > PICO_MAX_LENGTH)
         return 0;
     for (int32_t i = 0; i < config->num_difficulties; i++) {
+        if (!is_playable(config, i)) continue;
         pico_state expected = {0};
         pico_shape_fields(config, &config->difficulties[i], s->height, s->length, &expected);
         if ((size_t)expected.num_bytes == num_bytes && s->num_bytes == expected.num_bytes &&
@@ -558,12 +627,19 @@ static int32_t check_shape(const pico_config *config, const pico_state *s, size_
     return 0;
 }
 
+static int32_t is_cause_of_death(int32_t cause) {
+    return cause == PICO_CAUSE_CRUSHED || cause == PICO_CAUSE_SHOT;
+}
+
 static int32_t check_clock(const pico_config *config, const pico_state *s) {
+    if (s->tick < 0 || s->tick >= s->time_limit) return 0;
     int32_t room = s->length > config->screen_width ? s->length - config->screen_width : 0;
-    return s->tick >= 0 && s->tick < s->time_limit && s->left >= 0 && s->left <= room &&
-           (s->door_open == 0 || s->door_open == 1) && s->first_death >= 0 &&
-           s->first_death <= PICO_CAUSE_SHOT && s->last_death >= 0 &&
-           s->last_death <= PICO_CAUSE_SHOT;
+    int32_t scrolled = s->tick / s->scroll_period;
+    if (s->left != (scrolled < room ? scrolled : room)) return 0;
+    for (int32_t i = 0; i < PICO_NUM_STATS; i++)
+        if (s->stats[i] < -1 || s->stats[i] > s->tick * config->num_agents) return 0;
+    return s->num_dead == 0 ? s->first_death == 0 && s->last_death == 0
+                            : is_cause_of_death(s->first_death) && is_cause_of_death(s->last_death);
 }
 
 static int32_t check_tiles(const pico_state *s) {
@@ -581,6 +657,11 @@ static int32_t check_tiles(const pico_state *s) {
     return 1;
 }
 
+/* A cell that is free and still in the game. */
+static int32_t is_free(const pico_state *s, int32_t row, int32_t column) {
+    return is_cell(s, row, column) && *pico_tile(s, row, column) == PICO_FREE;
+}
+
 static int32_t check_agents(const pico_config *config, const pico_state *s) {
     int32_t counts[3] = {0};
     for (int32_t i = 0; i < config->num_agents; i++) {
@@ -588,7 +669,7 @@ static int32_t check_agents(const pico_config *config, const pico_state *s) {
         if (a->status < PICO_PLAYING || a->status > PICO_DEAD || !is_cell(s, a->row, a->column) ||
             a->cooldown < 0 || a->cooldown > config->shot_cooldown)
             return 0;
-        if (a->status == PICO_PLAYING && *pico_tile(s, a->row, a->column) != PICO_FREE) return 0;
+        if (a->status == PICO_PLAYING && !is_free(s, a->row, a->column)) return 0;
         counts[a->status]++;
     }
     return counts[PICO_PLAYING] == s->num_playing && counts[PICO_LEFT_BY_DOOR] == s->num_out &&
@@ -597,9 +678,12 @@ static int32_t check_agents(const pico_config *config, const pico_state *s) {
 
 static int32_t check_things(const pico_config *config, const pico_state *s) {
     int32_t is_held = s->key_status == PICO_KEY_HELD;
+    int32_t is_on_ground = s->key_status == PICO_KEY_GROUND;
     if (s->key_status < PICO_KEY_GROUND || s->key_status > PICO_KEY_GONE ||
-        !is_cell(s, s->key_row, s->key_column) || !is_cell(s, s->door_row, s->door_column) ||
-        s->num_bullets < 0 || s->num_bullets > s->bullet_capacity)
+        s->door_open != (s->key_status == PICO_KEY_GONE) ||
+        !is_free(s, s->door_row, s->door_column) ||
+        (is_on_ground && !is_free(s, s->key_row, s->key_column)) || s->num_bullets < 0 ||
+        s->num_bullets > s->bullet_capacity)
         return 0;
     if (is_held ? s->key_holder < 0 || s->key_holder >= config->num_agents ||
                       s->agents[s->key_holder].status != PICO_PLAYING
@@ -607,7 +691,7 @@ static int32_t check_things(const pico_config *config, const pico_state *s) {
         return 0;
     for (int32_t i = 0; i < s->num_bullets; i++) {
         const pico_bullet *bullet = &pico_bullets(s)[i];
-        if (!is_cell(s, bullet->row, bullet->column) || bullet->owner < 0 ||
+        if (!is_free(s, bullet->row, bullet->column) || bullet->owner < 0 ||
             bullet->owner >= config->num_agents)
             return 0;
     }
@@ -623,6 +707,7 @@ static int32_t check_state(const void *rules, const void *state, size_t num_byte
 static uint64_t state_hash(const void *rules, const void *state) {
     const pico_config *config = rules;
     const pico_state *s = state;
+    /* clang-format off */
     const int32_t words[] = {
         config->num_agents, config->screen_width, config->shot_cooldown, config->on_death,
         s->height, s->length, s->scroll_period, s->bullet_speed, s->bullets_per_agent,
@@ -630,6 +715,7 @@ static uint64_t state_hash(const void *rules, const void *state) {
         s->key_status == PICO_KEY_GROUND ? s->key_row : -1,
         s->key_status == PICO_KEY_GROUND ? s->key_column : -1, s->key_holder, s->door_row,
         s->door_column, s->door_open, s->first_death, s->last_death, s->num_bullets};
+    /* clang-format on */
     uint64_t hash = 0;
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         hash = random_hash(hash, (uint64_t)(int64_t)words[i]);
@@ -690,8 +776,9 @@ static const batch_game the_game = {
     .stat_names = stat_names,
     .outcome_names = outcome_names,
     .cause_names = cause_names,
-    .observation_bytes = {GRID_BYTES, PICO_NUM_GLOBALS * (int64_t)sizeof(float)},
+    .observation_bytes = {GRID_BYTES, (int64_t)sizeof(float) * PICO_NUM_GLOBALS},
     .state_bytes = state_bytes,
+    .check_level = check_level,
     .check_map = check_map,
     .start = start,
     .tick = tick,
@@ -703,57 +790,9 @@ static const batch_game the_game = {
     .text = text,
 };
 
-/* A field that must lie in a range. */
-typedef struct bound {
-    const char *name;
-    int32_t value, low, high;
-} bound;
-
-static int32_t check_bounds(const bound *bounds, size_t num_bounds, char *message) {
-    for (size_t i = 0; i < num_bounds; i++) {
-        if (bounds[i].value >= bounds[i].low && bounds[i].value <= bounds[i].high) continue;
-        snprintf(message, BATCH_MESSAGE_BYTES, "%s is %d; it must lie between %d and %d.",
-                 bounds[i].name, bounds[i].value, bounds[i].low, bounds[i].high);
-        return BATCH_BAD_CONFIG;
-    }
-    return BATCH_OK;
-}
-
-static int32_t check_difficulty(const pico_config *config, const pico_difficulty *d,
-                                char *message) {
-    enum { LEAST_LENGTH = 16, MANY = 1000000 };
-    int32_t is_ladder = d->layout == PICO_LAYOUT_LADDER;
-    int32_t has_gaps = is_ladder && d->share_open + d->share_gate + d->share_tunnel > 0;
-    int32_t has_tunnels = is_ladder && d->share_tunnel > 0;
-    const bound bounds[] = {
-        {"layout", d->layout, PICO_LAYOUT_LADDER, PICO_LAYOUT_CLASSIC},
-        {"scroll_period", d->scroll_period, 1, MANY},
-        {"bullet_speed", d->bullet_speed, 1, PICO_MAX_LENGTH},
-        {"bullets_per_agent", d->bullets_per_agent, 0, MANY},
-        {"all_colours", d->all_colours, 0, 1},
-        {"length", is_ladder ? d->length : LEAST_LENGTH, LEAST_LENGTH, PICO_MAX_LENGTH},
-        {"spacing_min", is_ladder ? d->spacing_min : 1, 1, PICO_MAX_LENGTH},
-        {"spacing_max", is_ladder ? d->spacing_max : 1, is_ladder ? d->spacing_min : 1,
-         PICO_MAX_LENGTH},
-        {"share_open", d->share_open, 0, MANY},
-        {"share_gate", d->share_gate, 0, MANY},
-        {"share_curtain", d->share_curtain, 0, MANY},
-        {"share_tunnel", d->share_tunnel, 0, MANY},
-        {"the sum of the shares",
-         is_ladder ? d->share_open + d->share_gate + d->share_curtain + d->share_tunnel : 1, 1,
-         4 * MANY},
-        {"gap_min", has_gaps ? d->gap_min : 1, 1, PICO_MAX_HEIGHT},
-        {"gap_max", has_gaps ? d->gap_max : 1, has_gaps ? d->gap_min : 1, PICO_MAX_HEIGHT},
-        {"depth_min", has_tunnels ? d->depth_min : 1, 1, PICO_MAX_LENGTH},
-        {"depth_max", has_tunnels ? d->depth_max : 1, has_tunnels ? d->depth_min : 1,
-         PICO_MAX_LENGTH},
-        {"height", config->height, is_ladder ? 4 : 8, PICO_MAX_HEIGHT},
-    };
-    return check_bounds(bounds, sizeof bounds / sizeof bounds[0], message);
-}
-
 int32_t pico_check_config(const pico_config *config, char *message) {
     enum { MANY = 1000000 };
+    int32_t last_difficulty = config->num_difficulties > 0 ? config->num_difficulties - 1 : 0;
     const bound bounds[] = {
         {"num_agents", config->num_agents, PICO_MIN_AGENTS, PICO_MAX_AGENTS},
         {"height", config->height, 4, PICO_MAX_HEIGHT},
@@ -762,12 +801,10 @@ int32_t pico_check_config(const pico_config *config, char *message) {
         {"time_limit", config->time_limit, 0, MANY},
         {"on_death", config->on_death, PICO_ON_DEATH_DEFEAT, PICO_ON_DEATH_CONTINUE},
         {"num_difficulties", config->num_difficulties, 1, PICO_MAX_DIFFICULTIES},
-        {"difficulty", config->difficulty, 0, config->num_difficulties - 1},
+        {"difficulty", config->difficulty, 0, last_difficulty},
     };
     int32_t status = check_bounds(bounds, sizeof bounds / sizeof bounds[0], message);
-    for (int32_t i = 0; status == BATCH_OK && i < config->num_difficulties; i++)
-        status = check_difficulty(config, &config->difficulties[i], message);
-    return status;
+    return status == BATCH_OK ? check_level(config, config->difficulty, message) : status;
 }
 
 /* Draws a few levels, so that a difficulty that can't be met is refused now and not in mid-run. */

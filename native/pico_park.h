@@ -13,12 +13,12 @@
 enum {
     PICO_MIN_AGENTS = 2,
     PICO_MAX_AGENTS = 8,
-    PICO_MAX_HEIGHT = 64,         /* tiles; a column of tiles fits one 64-bit word */
-    PICO_MAX_LENGTH = 1024,       /* tiles */
+    PICO_MAX_HEIGHT = 64,   /* tiles; a column of tiles fits one 64-bit word */
+    PICO_MAX_LENGTH = 1024, /* tiles */
     PICO_MAX_DIFFICULTIES = 16,
     PICO_VIEW_CHANNELS = 5,
-    PICO_VIEW_ROWS = 14,          /* 7 above the agent, 6 below */
-    PICO_VIEW_COLUMNS = 25,       /* 12 on either side */
+    PICO_VIEW_ROWS = 14,    /* 7 above the agent, 6 below */
+    PICO_VIEW_COLUMNS = 25, /* 12 on either side */
     PICO_NUM_GLOBALS = 11
 };
 
@@ -94,15 +94,15 @@ typedef struct pico_difficulty {
     int32_t bullets_per_agent; /* in the air at once; 0: no limit */
     int32_t spacing_min;       /* free columns between obstacles */
     int32_t spacing_max;
-    int32_t gap_min;           /* rows of a gap */
+    int32_t gap_min; /* rows of a gap */
     int32_t gap_max;
-    int32_t depth_min;         /* columns of a tunnel */
+    int32_t depth_min; /* columns of a tunnel */
     int32_t depth_max;
-    int32_t share_open;        /* relative frequencies of the obstacles */
+    int32_t share_open; /* relative frequencies of the obstacles */
     int32_t share_gate;
     int32_t share_curtain;
     int32_t share_tunnel;
-    int32_t all_colours;       /* 1: every colour is needed (at least four of more than four) */
+    int32_t all_colours; /* 1: every colour is needed (at least four of more than four) */
 } pico_difficulty;
 
 /* A whole config, all int32 without padding. */
@@ -114,19 +114,20 @@ typedef struct pico_config {
     int32_t time_limit;    /* ticks; 0: max(0, length - 25) * scroll_period + 100 */
     int32_t on_death;      /* PICO_ON_DEATH_... */
     int32_t num_difficulties;
-    int32_t difficulty;    /* index of the default; maps by hand take their speeds from it */
+    int32_t difficulty; /* index of the default; maps by hand take their speeds from it */
     pico_difficulty difficulties[16]; /* (PICO_MAX_DIFFICULTIES,), unused ones zero */
 } pico_config;
 
 /* The named difficulties: 0 meadow, 1 gates, 2 curtains, 3 tunnels, 4 gauntlet, 5 classic. */
 int32_t pico_num_presets(void);
-const char *pico_preset_name(int32_t preset);       /* NULL past the last */
-pico_difficulty pico_preset(int32_t preset);        /* meadow past the last */
+const char *pico_preset_name(int32_t preset); /* NULL past the last */
+pico_difficulty pico_preset(int32_t preset);  /* meadow past the last */
 
 /* Four agents on `tunnels`, every preset among the difficulties. */
 pico_config pico_default_config(void);
 
-/* BATCH_OK, or BATCH_BAD_CONFIG with a sentence in message (BATCH_MESSAGE_BYTES). */
+/* BATCH_OK, or BATCH_BAD_CONFIG with a sentence in message (BATCH_MESSAGE_BYTES). Of the
+ * difficulties only the default one is checked; others when a level asks for them. */
 int32_t pico_check_config(const pico_config *config, char *message);
 
 /* Makes num_envs games, or returns NULL with a sentence in message (BATCH_MESSAGE_BYTES). */
@@ -135,11 +136,11 @@ batch *pico_create(const pico_config *config, int32_t num_envs, char *message);
 /* Names of the terms, whether or not there is a batch; NULL past the last. */
 const char *pico_term_name(int32_t term);
 
-/* What a search finds in the level that a game stands at (blocks go only when shot from the left). */
+/* What a search finds in the level a game stands at; blocks go only when shot from the left. */
 typedef struct pico_search {
-    int32_t key_reached;     /* 1: a path leads to the key, or the door is open already */
-    int32_t door_reached;    /* 1: a path leads to the door */
-    int32_t colours_needed;  /* bit c: without shooting blocks of colour c the door is out of reach */
+    int32_t key_reached;    /* 1: a path leads to the key, or the door is open already */
+    int32_t door_reached;   /* 1: a path leads to the door */
+    int32_t colours_needed; /* bit c: the door is out of reach unless blocks of colour c go */
 } pico_search;
 
 int32_t pico_search_level(const batch *b, int32_t game, pico_search *found);

@@ -6,12 +6,12 @@
 #include "random.h"
 
 enum {
-    FIRST_OBSTACLE = 6,  /* columns 6..8 */
-    FREE_AT_END = 7,     /* no obstacle in the last 7 columns */
-    START_COLUMNS = 4,   /* agents start in columns 1..4 */
-    DOOR_FROM_END = 3,   /* the door's column is length - 3 */
-    MAX_DRAWS = 2000,    /* of one level, before its difficulty is called impossible */
-    FILL_PERCENT = 70,   /* of a tunnel's tiles behind its first column */
+    FIRST_OBSTACLE = 6, /* columns 6..8 */
+    FREE_AT_END = 7,    /* no obstacle in the last 7 columns */
+    START_COLUMNS = 4,  /* agents start in columns 1..4 */
+    DOOR_FROM_END = 3,  /* the door's column is length - 3 */
+    MAX_DRAWS = 2000,   /* of one level, before its difficulty is called impossible */
+    FILL_PERCENT = 70,  /* of a tunnel's tiles behind its first column */
     CLASSIC_LONGEST = 63
 };
 
@@ -19,7 +19,7 @@ enum {
 
 /* clang-format off */
 static const struct { const char *name; pico_difficulty row; } presets[] = {
-    /*             layout               len per spd bul  space  gap  depth  open gate curtain tunnel all */
+    /*           layout              len per spd bul  space gap  depth  open gate curt tunnel all */
     {"meadow",   {PICO_LAYOUT_LADDER,   32, 8,  2,  0,   7, 9,  4, 6,  0, 0,  60, 20, 20,  0,  0}},
     {"gates",    {PICO_LAYOUT_LADDER,   36, 7,  2,  0,   6, 8,  3, 5,  1, 2,  25, 40, 30,  5,  0}},
     {"curtains", {PICO_LAYOUT_LADDER,   44, 6,  2,  0,   5, 7,  2, 4,  2, 3,  15, 45, 25, 15,  0}},
@@ -66,8 +66,7 @@ static int32_t stride_of(int32_t length) {
 
 /* A bullet gains on the screen's edge or at worst keeps up with it until the level's end, so it
  * flies for at most length / speed ticks; that bounds how many an agent has in the air. */
-static int32_t bullets_of(const pico_config *config, const pico_difficulty *rules,
-                          int32_t length) {
+static int32_t bullets_of(const pico_config *config, const pico_difficulty *rules, int32_t length) {
     int32_t flight = length / rules->bullet_speed + 2;
     int32_t each = flight / (config->shot_cooldown > 1 ? config->shot_cooldown : 1) + 1;
     if (rules->bullets_per_agent > 0 && each > rules->bullets_per_agent)
@@ -78,8 +77,7 @@ static int32_t bullets_of(const pico_config *config, const pico_difficulty *rule
 size_t pico_shaped_bytes(const pico_config *config, const pico_difficulty *rules, int32_t height,
                          int32_t length) {
     size_t rows = (size_t)(height + PICO_PAD_TOP + PICO_PAD_BOTTOM);
-    return sizeof(pico_state) +
-           (size_t)bullets_of(config, rules, length) * sizeof(pico_bullet) +
+    return sizeof(pico_state) + (size_t)bullets_of(config, rules, length) * sizeof(pico_bullet) +
            rows * (size_t)stride_of(length);
 }
 
@@ -111,23 +109,25 @@ static void shape_state(const pico_config *config, const pico_difficulty *rules,
 
 /* Columns of tiles as 64-bit words, bit r for row r. */
 typedef struct columns {
-    uint64_t all;                   /* every row of the level */
+    uint64_t all; /* every row of the level */
     uint64_t free[PICO_MAX_LENGTH];
     uint64_t open[PICO_MAX_LENGTH]; /* free, or a block that may be shot away */
 } columns;
 
-/* Eight rows at a time: bytes are what compilers turn into wide instructions. */
+/* Eight rows at a time: bytes are what compilers turn into wide instructions. Sixteen columns at a
+ * time: behind the last there is padding. */
 static void read_below(const pico_state *s, uint8_t bound, uint64_t *below) {
-    memset(below, 0, (size_t)s->length * sizeof *below);
+    size_t width = ((size_t)s->length + 15) / 16 * 16;
+    memset(below, 0, width * sizeof *below);
     for (int32_t top = 0; top < s->height; top += 8) {
         uint8_t eight[PICO_MAX_LENGTH];
-        memset(eight, 0, (size_t)s->length);
+        memset(eight, 0, width);
         for (int32_t row = top; row < s->height && row < top + 8; row++) {
             const uint8_t *tiles = pico_tile(s, row, 0);
             uint8_t bit = (uint8_t)(1 << (row - top));
-            for (int32_t x = 0; x < s->length; x++) eight[x] |= tiles[x] < bound ? bit : 0;
+            for (size_t x = 0; x < width; x++) eight[x] |= tiles[x] < bound ? bit : 0;
         }
-        for (int32_t x = 0; x < s->length; x++) below[x] |= (uint64_t)eight[x] << top;
+        for (size_t x = 0; x < width; x++) below[x] |= (uint64_t)eight[x] << top;
     }
 }
 
@@ -147,8 +147,21 @@ static uint64_t spread(uint64_t reached, uint64_t free, uint64_t all) {
     }
 }
 
-/* Which cells cats can come to. Bullets fly right, so a block goes only when the cell on its left
- * can be reached; a free cell is entered from any side. */
+static int32_t is_reached(const uint64_t *reached, int32_t row, int32_t column) {
+    return (int32_t)(reached[column] >> row & 1);
+}
+
+static int32_t is_key_reached(const pico_state *s, const uint64_t *reached) {
+    return s->key_status != PICO_KEY_GROUND || is_reached(reached, s->key_row, s->key_column);
+}
+
+static int32_t is_door_reached(const pico_state *s, const uint64_t *reached) {
+    return is_reached(reached, s->door_row, s->door_column);
+}
+
+/* Which cells cats can come to, or as many of them as it takes to reach key and door. Bullets fly
+ * right, so a block goes only when the cell on its left can be reached; a free cell is entered from
+ * any side. */
 static void flood(const pico_config *config, const pico_state *s, const columns *c,
                   uint64_t *reached) {
     int32_t last = s->length - 1;
@@ -164,6 +177,7 @@ static void flood(const pico_config *config, const pico_state *s, const columns 
             changed |= now != reached[x];
             reached[x] = now;
         }
+        if (is_key_reached(s, reached) && is_door_reached(s, reached)) return;
         /* Back again; if nothing comes of it, the way there was complete. */
         int32_t went_back = 0;
         for (int32_t x = last - 1; changed && x >= 0; x--) {
@@ -175,25 +189,20 @@ static void flood(const pico_config *config, const pico_state *s, const columns 
     }
 }
 
-static int32_t is_reached(const uint64_t *reached, int32_t row, int32_t column) {
-    return (int32_t)(reached[column] >> row & 1);
-}
-
-/* Reads the level and floods it; returns whether key and door can be reached. */
-static pico_search search_ways(const pico_config *config, const pico_state *s, columns *c) {
+/* Whether key and door can be reached. */
+static pico_search search_ways(const pico_config *config, const pico_state *s, const columns *c) {
     uint64_t reached[PICO_MAX_LENGTH];
     pico_search found = {0};
-    read_columns(s, c);
     flood(config, s, c, reached);
-    found.key_reached =
-        s->key_status != PICO_KEY_GROUND || is_reached(reached, s->key_row, s->key_column);
-    found.door_reached = is_reached(reached, s->door_row, s->door_column);
+    found.key_reached = is_key_reached(s, reached);
+    found.door_reached = is_door_reached(s, reached);
     return found;
 }
 
-/* Adds the colours without which the door is out of reach. */
-static void search_colours(const pico_config *config, const pico_state *s, columns *c,
-                           pico_search *found) {
+/* The colours without which the door is out of reach, as bits. Stops where more than `most_spare`
+ * are not among them. */
+static int32_t search_colours(const pico_config *config, const pico_state *s, columns *c,
+                              int32_t most_spare) {
     uint64_t blocks[PICO_MAX_AGENTS][PICO_MAX_LENGTH], reached[PICO_MAX_LENGTH];
     for (int32_t x = 0; x < s->length; x++) {
         for (int32_t i = 0; i < config->num_agents; i++) blocks[i][x] = 0;
@@ -203,18 +212,24 @@ static void search_colours(const pico_config *config, const pico_state *s, colum
             if (tile > PICO_FREE && tile < PICO_WALL) blocks[tile - 1][x] |= 1ull << row;
         }
     }
-    for (int32_t i = 0; i < config->num_agents; i++) {
+    int32_t needed = 0, num_spare = 0;
+    for (int32_t i = 0; i < config->num_agents && num_spare <= most_spare; i++) {
         for (int32_t x = 0; x < s->length; x++) c->open[x] ^= blocks[i][x];
         flood(config, s, c, reached);
         for (int32_t x = 0; x < s->length; x++) c->open[x] ^= blocks[i][x];
-        if (!is_reached(reached, s->door_row, s->door_column)) found->colours_needed |= 1 << i;
+        if (is_door_reached(s, reached))
+            num_spare++;
+        else
+            needed |= 1 << i;
     }
+    return needed;
 }
 
 pico_search pico_search_state(const pico_config *config, const pico_state *s) {
     columns c;
+    read_columns(s, &c);
     pico_search found = search_ways(config, s, &c);
-    search_colours(config, s, &c, &found);
+    found.colours_needed = search_colours(config, s, &c, PICO_MAX_AGENTS);
     return found;
 }
 
@@ -234,10 +249,14 @@ static int32_t cycled_colour(draft *d) {
     return d->colours[d->next_colour++ % d->config->num_agents];
 }
 
+/* Column by column, since most of what is drawn is high and narrow. */
 static void fill(draft *d, int32_t row, int32_t column, int32_t num_rows, int32_t num_columns,
                  uint8_t tile) {
-    for (int32_t r = row; r < row + num_rows; r++)
-        memset(pico_tile(d->s, r, column), tile, (size_t)num_columns);
+    int32_t stride = d->s->stride;
+    for (int32_t x = column; x < column + num_columns; x++) {
+        uint8_t *top = pico_tile(d->s, row, x);
+        for (int32_t r = 0; r < num_rows; r++) top[r * stride] = tile;
+    }
 }
 
 static void shuffle_colours(draft *d) {
@@ -307,10 +326,11 @@ static void draw_obstacles(draft *d) {
     int32_t column = FIRST_OBSTACLE + random_below(&d->stream, 3);
     for (;;) {
         int32_t kind = random_below(&d->stream, all);
-        int32_t thickness = kind < open      ? 1
-                            : kind < curtain ? random_between(&d->stream, 1, 2)
-                                             : random_between(&d->stream, rules->depth_min,
-                                                              rules->depth_max);
+        int32_t thickness = 1;
+        if (kind >= curtain)
+            thickness = random_between(&d->stream, rules->depth_min, rules->depth_max);
+        else if (kind >= open)
+            thickness = random_between(&d->stream, 1, 2);
         if (column + thickness > d->s->length - FREE_AT_END) return;
         if (kind < open)
             draw_wall(d, column, thickness, PICO_FREE);
@@ -324,18 +344,12 @@ static void draw_obstacles(draft *d) {
     }
 }
 
-static int32_t is_free_column(const draft *d, int32_t column) {
-    for (int32_t row = 0; row < d->s->height; row++)
-        if (*pico_tile(d->s, row, column) != PICO_FREE) return 0;
-    return 1;
-}
-
 /* The key goes into a free column between 0.4 and 0.75 of the length. 0: there is none. */
-static int32_t place_key(draft *d) {
+static int32_t place_key(draft *d, const columns *c) {
     int32_t candidates[PICO_MAX_LENGTH];
     int32_t count = 0;
     for (int32_t x = 0; x < d->s->length; x++)
-        if (5 * x >= 2 * d->s->length && 4 * x <= 3 * d->s->length && is_free_column(d, x))
+        if (5 * x >= 2 * d->s->length && 4 * x <= 3 * d->s->length && c->free[x] == c->all)
             candidates[count++] = x;
     if (count == 0) return 0;
     d->s->key_column = candidates[random_below(&d->stream, count)];
@@ -352,8 +366,8 @@ static void place_agents(draft *d) {
             agent->column = 1 + random_below(&d->stream, START_COLUMNS);
             taken = 0;
             for (int32_t j = 0; j < i; j++)
-                taken |= d->s->agents[j].row == agent->row &&
-                         d->s->agents[j].column == agent->column;
+                taken |=
+                    d->s->agents[j].row == agent->row && d->s->agents[j].column == agent->column;
         } while (taken);
     }
 }
@@ -422,30 +436,31 @@ static int32_t draw_level(draft *d) {
     int32_t widths[7], length = d->rules->length;
     if (d->rules->layout == PICO_LAYOUT_CLASSIC) length = classic_widths(&d->stream, widths);
     shape_state(d->config, d->rules, d->config->height, length, s);
-    fill(d, 0, 0, s->height, s->length, PICO_FREE);
+    for (int32_t row = 0; row < s->height; row++)
+        memset(pico_tile(s, row, 0), PICO_FREE, (size_t)s->length);
     shuffle_colours(d);
     place_agents(d);
     s->door_column = length - DOOR_FROM_END;
-    if (d->rules->layout == PICO_LAYOUT_CLASSIC) {
+    int32_t is_classic = d->rules->layout == PICO_LAYOUT_CLASSIC;
+    if (is_classic)
         draw_classic(d, widths);
-    } else {
+    else
         draw_obstacles(d);
-        if (!place_key(d)) return 0;
-    }
-    s->door_row = random_below(&d->stream, s->height);
     columns c;
+    read_columns(s, &c);
+    if (!is_classic && !place_key(d, &c)) return 0;
+    s->door_row = random_below(&d->stream, s->height);
     pico_search found = search_ways(d->config, s, &c);
     if (!found.key_reached || !found.door_reached) return 0;
     if (!d->rules->all_colours) return 1;
-    search_colours(d->config, s, &c, &found);
-    int32_t enough = d->config->num_agents < 4 ? d->config->num_agents : 4;
-    return count_bits(found.colours_needed) >= enough;
+    int32_t num_agents = d->config->num_agents, enough = num_agents < 4 ? num_agents : 4;
+    return count_bits(search_colours(d->config, s, &c, num_agents - enough)) >= enough;
 }
 
 int32_t pico_make_level(const pico_config *config, uint64_t seed, int32_t difficulty,
                         pico_state *s) {
-    draft d = {.config = config, .rules = pico_rules_of(config, difficulty), .s = s,
-               .stream = random_mix(seed)};
+    draft d = {.config = config, .s = s, .stream = random_mix(seed)};
+    d.rules = pico_rules_of(config, difficulty);
     for (int32_t i = 0; i < MAX_DRAWS; i++) {
         if (draw_level(&d)) return BATCH_OK;
         memset(s, 0, (size_t)s->num_bytes);
@@ -519,7 +534,8 @@ int32_t pico_check_map(const pico_config *config, const char *map, int32_t num_b
     if (height > PICO_MAX_HEIGHT || length > PICO_MAX_LENGTH || length < 1) {
         snprintf(message, BATCH_MESSAGE_BYTES,
                  "the map is refused: it has %d rows, the first of %d columns; up to 64 rows of 1 "
-                 "to 1024 columns are allowed.", height, length);
+                 "to 1024 columns are allowed.",
+                 height, length);
         return BATCH_BAD_MAP;
     }
     int32_t row = 0, column = 0;

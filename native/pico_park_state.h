@@ -33,9 +33,9 @@ typedef struct pico_bullet {
     int32_t owner; /* agent */
 } pico_bullet;
 
-/* Behind the struct: bullets (bullet_capacity,), oldest first, then the tile plane (rows, stride). */
+/* Behind the struct: bullets (bullet_capacity,), oldest first, then the plane (rows, stride). */
 typedef struct pico_state {
-    int32_t num_bytes; /* of the whole state */
+    int32_t num_bytes;      /* of the whole state */
     int32_t height, length; /* tiles */
     int32_t stride;         /* bytes of a plane row */
     int32_t scroll_period, bullet_speed, bullets_per_agent, time_limit;

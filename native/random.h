@@ -6,6 +6,7 @@
 #ifndef CLOWDER_RANDOM_H
 #define CLOWDER_RANDOM_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -27,6 +28,7 @@ static inline uint64_t random_next(uint64_t *stream) {
 
 /* A number in 0..bound-1, by multiply and shift; the bias is under bound / 2^32. */
 static inline int32_t random_below(uint64_t *stream, int32_t bound) {
+    assert(bound > 0);
     return (int32_t)(((random_next(stream) >> 32) * (uint64_t)(uint32_t)bound) >> 32);
 }
 

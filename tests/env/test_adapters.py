@@ -16,6 +16,7 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 from env import BadInputError, PicoPark, PicoParkConfig, PicoParkRewards, make
 from env.pettingzoo import parallel_env
 from env.rllib import GameEnv
+from env.single import SingleGame
 
 MAP = "0O..1\n#####"
 
@@ -141,3 +142,16 @@ def test_bad_env_config_is_refused() -> None:
         env = make("pico_park", seed=1)
         env.reset()
         env.step({"agent_0": 1})
+
+
+def test_a_resumed_environment_goes_on_with_other_levels() -> None:
+    def level_of(*salts: int) -> int | None:
+        env = SingleGame({"seed": 3}, stream=(0, 0))
+        env.reset()
+        for salt in salts:
+            env.branch(salt)
+        env.reset()
+        return env.sim.level(0).seed
+
+    assert level_of() == level_of() and level_of(1000) == level_of(1000)
+    assert len({level_of(), level_of(1000), level_of(2000)}) == 3

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from env import BadInputError, PicoPark, PicoParkConfig, PicoParkRewards
+from env import BadInputError, Level, PicoPark, PicoParkConfig, PicoParkRewards
 
 UP, DOWN, LEFT, RIGHT, SHOOT, IDLE = range(6)
 
@@ -371,3 +371,41 @@ def test_weights_never_change_the_game() -> None:
             sim.step(row)
         hashes = [[sim.state_hash(i) for i in range(4)] for sim in sims]
         assert hashes[0] == hashes[1]
+
+
+def test_overrides_may_spoil_presets_that_nobody_asks_for() -> None:
+    sim = PicoPark(1, PicoParkConfig(preset="gauntlet", gap_max=1), seed=0)
+    sim.reset()
+    before = sim.state_hash(0)
+    with pytest.raises(BadInputError, match="gap_max is 1; it must lie between 4 and 64"):
+        sim.queue_levels(0, [Level(difficulty="meadow")])
+    with pytest.raises(BadInputError, match="gap_max is 1"):
+        sim.reset(levels=[Level(difficulty="meadow")])
+    assert sim.state_hash(0) == before
+
+
+def test_refused_actions_are_named_with_their_own_value() -> None:
+    sim = PicoPark(2, seed=0)
+    sim.reset()
+    for value in (-7, 6, 1 << 40):
+        actions = np.zeros((2, 4), np.int64)
+        actions[1, 2] = value
+        with pytest.raises(BadInputError, match=rf"env 1, agent 2: action {value} is not one"):
+            sim.step(actions)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"seed": 1.5}, {"difficulty": 2.7}, {"difficulty": -1}, {"seed": -1}, {"seed": 1 << 63},
+     {"map": "01KD", "seed": 1}, {"map": "01KD", "held_out": True},
+     {"map": "01KD", "difficulty": 1}],
+)  # fmt: skip
+def test_levels_that_make_no_sense_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(BadInputError):
+        Level(**fields)
+
+
+def test_levels_take_numpys_integers() -> None:
+    sim = PicoPark(1, seed=0)
+    sim.reset(levels=[Level(seed=np.int64(5), held_out=True)])  # type: ignore[arg-type]
+    assert sim.level(0).seed == 5 and sim.level(0).held_out

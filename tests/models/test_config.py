@@ -33,7 +33,6 @@ def test_what_rllib_adds_is_accepted():
         ({"hidden_size": 0}, "hidden_size is 0: give an integer, 1 or more (default 128)."),
         ({"lstm_size": 12.5}, "lstm_size is 12.5: give an integer"),
         ({"grid_planes": -1}, "grid_planes is -1: give an integer, 0 or more (default 8)."),
-        ({"max_seq_len": True}, "max_seq_len is True: give an integer"),
         ({"lstm_sise": 64}, "unknown key 'lstm_sise': did you mean 'lstm_size'?"),
         ({"fcnet_hiddens": [64]}, "unknown key 'fcnet_hiddens': choose from"),
     ],

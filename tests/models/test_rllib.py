@@ -74,7 +74,10 @@ def test_two_iterations_of_stock_ppo(lstm):
     """With learning rate 0 the learner's policy must equal the one that acted: KL 0."""
     spec = RLModuleSpec(
         module_class=SharpActorCritic,
-        model_config=ModelConfig(lstm=lstm, max_seq_len=16).to_dict(grid_channels=CHANNELS),
+        model_config={
+            **ModelConfig(lstm=lstm).to_dict(grid_channels=CHANNELS),
+            "max_seq_len": 16,
+        },
     )
     config = (
         PPOConfig()
@@ -105,7 +108,7 @@ def test_two_iterations_of_stock_ppo(lstm):
 def test_a_learning_rate_moves_the_weights_of_the_runner_too():
     spec = RLModuleSpec(
         module_class=RecurrentActorCritic,
-        model_config=ModelConfig(max_seq_len=33).to_dict(grid_channels=CHANNELS),
+        model_config={**ModelConfig().to_dict(grid_channels=CHANNELS), "max_seq_len": 33},
     )
     config = (
         PPOConfig()

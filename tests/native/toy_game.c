@@ -101,6 +101,7 @@ static int64_t text(const void *rules, const void *state, char *out, int64_t num
 }
 
 batch *toy_create(int32_t num_envs, int32_t num_agents, int32_t time_limit) {
+    /* clang-format off */
     const batch_game game = {
         .name = "toy", .version = 1, .num_agents = num_agents, .num_actions = 2,
         .num_difficulties = 1, .num_terms = 2, .num_stats = 1, .term_names = term_names,
@@ -109,6 +110,7 @@ batch *toy_create(int32_t num_envs, int32_t num_agents, int32_t time_limit) {
         .check_map = check_map, .start = start, .tick = tick, .observe = observe,
         .finish = finish, .used_bytes = used_bytes, .check_state = check_state,
         .state_hash = state_hash, .text = text};
+    /* clang-format on */
     toy_rules rules = {num_agents, time_limit};
     return batch_create(&game, &rules, sizeof rules, num_envs);
 }

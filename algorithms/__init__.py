@@ -1,0 +1,1 @@
+"""Learning on RLlib. So far: advantages over segments; no recipe uses them yet."""
