@@ -14,8 +14,9 @@ from env.pico_park import presets as known_presets
 from experiments.fields import convert, hint_of
 from models import ModelConfig
 
-MAX_SEED = (1 << 32) - 1
-"""numpy's and torch's generators take 32 bits."""
+MAX_SEED = (1 << 63) - 1
+MAX_SEARCH_SEED = (1 << 32) - 1
+"""Tune's searches seed numpy's old generator, which takes 32 bits."""
 
 Scheduler = Literal["none", "asha"]
 Search = Literal["grid", "random"]
@@ -130,7 +131,7 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, num_trials=1, num_seeds=1, grace_env_steps=1, max_concurrent=0, seed=0)
-        _at_most(self, seed=MAX_SEED)
+        _at_most(self, seed=MAX_SEARCH_SEED)
 
 
 @dataclass(frozen=True, kw_only=True)

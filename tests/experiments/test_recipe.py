@@ -191,3 +191,20 @@ def test_every_part_of_a_recipe_is_checked_here() -> None:
 def test_a_recipe_is_named_like_its_function() -> None:
     for name in RECIPES:
         assert find_recipe(name).name == name
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ppo.minibatch": 1_000_000},
+        {"ppo.num_envs": 1, "ppo.fragment": 1, "ppo.minibatch": 1},
+        {"sweep.seed": -1},
+        {"sweep.seed": 1 << 32},
+        {"run.seed": 1 << 63},
+        {"run.study": "../elsewhere"},
+        {"run.study": "a/b"},
+    ],
+)
+def test_values_that_would_fail_later_are_refused_at_once(values: dict[str, Any]) -> None:
+    with pytest.raises(BadInputError):
+        recipes.replace(find_recipe("smoke"), values)

@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from env.errors import BadInputError
 from experiments import cli, runner
 from experiments.metrics import FAMILIES
 from experiments.runner import DONE_FILE, SPOOL, StudyResult, TrialResult, read_history
@@ -498,3 +500,21 @@ def _no_tracker_is_left() -> Iterator[None]:
         if not tracker.is_closed:
             tracker.close(0.0)
     mlflow_callback._trackers.clear()
+
+
+def test_a_running_experiment_is_not_run_twice(tmp_path: Path) -> None:
+    with (
+        runner._held(tmp_path),
+        pytest.raises(BadInputError, match="another process runs the experiment"),
+        runner._held(tmp_path),
+    ):
+        pass
+    with runner._held(tmp_path):
+        pass
+
+
+def test_a_trial_that_never_reported_has_a_result_too(tmp_path: Path) -> None:
+    # Ctrl-C while trials wait, or a failure before the first report: Tune knows no config then.
+    found = SimpleNamespace(config=None, metrics=None, path=tmp_path, error=RuntimeError("a\nwhy"))
+    result = runner._Experiment._result_of(SimpleNamespace(), found)  # type: ignore[arg-type]
+    assert result.error == "why" and result.history == () and result.final == {}

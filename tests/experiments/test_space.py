@@ -64,8 +64,8 @@ def variants(recipe: Recipe) -> list[dict[str, Any]]:
             Dimension(field="env.scroll_period", low=4.0, high=8.0, is_integer=True),
         ),
         (
-            "ppo.minibatch=64:1024:log",
-            Dimension(field="ppo.minibatch", low=64.0, high=1024.0, is_log=True, is_integer=True),
+            "ppo.num_envs=64:1024:log",
+            Dimension(field="ppo.num_envs", low=64.0, high=1024.0, is_log=True, is_integer=True),
         ),
         ("env.preset=meadow, gates", Dimension(field="env.preset", values=("meadow", "gates"))),
         ("env.length=none,30", Dimension(field="env.length", values=(None, 30))),
@@ -194,7 +194,7 @@ def test_drawn_values_stay_in_their_range_and_make_recipes() -> None:
         "rewards.defeat",
         "ppo.lr=1e-4:1e-2:log",
         "env.scroll_period=4:8",
-        "ppo.minibatch=64:1024:log",
+        "ppo.num_envs=64:1024:log",
         "env.preset=meadow,gates",
         search="random",
         num_trials=200,
@@ -204,14 +204,14 @@ def test_drawn_values_stay_in_their_range_and_make_recipes() -> None:
     assert all(type(one.env.scroll_period) is int for one in built)
     assert {one.env.scroll_period for one in built} == {4, 5, 6, 7, 8}  # both ends included
     assert {one.env.preset for one in built} == {"meadow", "gates"}
-    assert all(type(one.ppo.minibatch) is int and 64 <= one.ppo.minibatch <= 1024 for one in built)
+    assert all(type(one.ppo.num_envs) is int and 64 <= one.ppo.num_envs <= 1024 for one in built)
     assert all(-2 <= one.rewards.defeat <= 0 for one in built)
     exponents = [math.log10(one.ppo.lr) for one in built]
     assert all(-4 <= one <= -2 for one in exponents)
     # Log-uniform: the lower decade has half of the draws, of which a uniform one would have 9 %.
     assert 60 < sum(one < -3 for one in exponents) < 140
     # Likewise below 256, of which a uniform draw would make 20 %.
-    assert 60 < sum(one.ppo.minibatch < 256 for one in built) < 140
+    assert 60 < sum(one.ppo.num_envs < 256 for one in built) < 140
 
 
 @pytest.mark.parametrize(

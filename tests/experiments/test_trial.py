@@ -137,7 +137,6 @@ def test_results_have_every_family(run: dict[str, Any]) -> None:
         "train/explained_variance",
         "train/gradient_norm",
         "train/learning_rate",
-        "train/kl",
         "train/return",
         "train/episode_length",
         "train/win_rate",
