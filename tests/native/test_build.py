@@ -16,7 +16,6 @@ from native import build
 
 pytestmark = pytest.mark.skipif("CLOWDER_NATIVE" in os.environ, reason="another build is asked for")
 
-ROOT = Path(__file__).resolve().parents[2]
 LOAD = (
     "from native import build\n"
     "module = build.load()\n"
@@ -37,11 +36,28 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return build.cache_folder()
 
 
-def run(code: str, cwd: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sources, from where nothing installed is seen."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    copy_of_sources(folder)
+    hidden = folder / "hidden"
+    hidden.mkdir()
+    (hidden / f"{build.MODULE}.py").write_text("raise ImportError('hidden by the test')\n")
+    return folder
+
+
+def settings_of(folder: Path, **settings: str) -> dict[str, str]:
+    """An environment in which only what `PYTHONPATH` names is installed."""
+    path = os.pathsep.join(filter(None, [settings.get("PYTHONPATH"), str(folder / "hidden")]))
+    return {**os.environ, **settings, "PYTHONPATH": path}
+
+
+def run(code: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=cwd,
-        env=dict(os.environ, **settings),
+        env=settings_of(cwd, **settings),
         capture_output=True,
         text=True,
         timeout=90,
@@ -103,30 +119,32 @@ def test_a_library_says_which_sources_it_was_built_from(library: Path) -> None:
     assert build._hash_of(build._load_file(library)) == build.source_hash()
 
 
-def test_an_installed_copy_of_these_sources_is_used(library: Path, cache: Path) -> None:
-    result = run(LOAD, PYTHONPATH=str(library.parent))
+def test_an_installed_copy_of_these_sources_is_used(
+    library: Path, cache: Path, elsewhere: Path
+) -> None:
+    result = run(LOAD, elsewhere, PYTHONPATH=str(library.parent))
     assert result.stdout.split() == [str(library), "True"], result.stderr
     assert not cache.exists()
 
 
 def test_an_installed_copy_of_other_sources_is_not_used(
-    library: Path, cache: Path, tmp_path: Path
+    library: Path, cache: Path, tmp_path: Path, elsewhere: Path
 ) -> None:
     put_in(cache, library)
     other = tmp_path / "installed"
     other.mkdir()
     (other / library.name).write_bytes(of_other_sources(library))
-    result = run(LOAD, PYTHONPATH=str(other))
+    result = run(LOAD, elsewhere, PYTHONPATH=str(other))
     assert result.stdout.split() == [str(cache / library.name), "True"], result.stderr
 
 
-def test_without_a_compiler_one_sentence_says_what_to_install(cache: Path) -> None:
+def test_without_a_compiler_one_sentence_says_what_to_install(cache: Path, elsewhere: Path) -> None:
     code = (
         "from native import build\n"
         "try: build.load()\n"
         "except build.BuildError as error: print(error)\n"
     )
-    result = run(code, CC="/nonexistent/cc")
+    result = run(code, elsewhere, CC="/nonexistent/cc")
     assert result.stdout.count("\n") == 1, result.stderr
     assert "'/nonexistent/cc'" in result.stdout and "build-essential" in result.stdout
     assert not list(cache.glob("*.so"))
@@ -143,9 +161,15 @@ def test_a_compiler_that_fails_is_quoted(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_two_processes_at_once_end_with_one_good_library(cache: Path) -> None:
+def test_two_processes_at_once_end_with_one_good_library(cache: Path, elsewhere: Path) -> None:
     processes = [
-        subprocess.Popen([sys.executable, "-c", LOAD], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", LOAD],
+            cwd=elsewhere,
+            env=settings_of(elsewhere),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(2)
     ]
     said = [process.communicate(timeout=90)[0].split() for process in processes]
@@ -165,26 +189,30 @@ def test_damage_in_the_cache_is_seen_before_loading(library: Path, cache: Path) 
     assert not build._is_whole(cached)
 
 
-def test_a_library_cut_short_in_the_cache_is_built_again(library: Path, cache: Path) -> None:
+def test_a_library_cut_short_in_the_cache_is_built_again(
+    library: Path, cache: Path, elsewhere: Path
+) -> None:
     cached = put_in(cache, library)
     cached.write_bytes(library.read_bytes()[:20000])
-    result = run(LOAD)
+    result = run(LOAD, elsewhere)
     assert result.stdout.split() == [str(cached), "True"], result.stderr[-500:]
     assert build._is_whole(cached)
 
 
-def test_a_cached_library_that_cannot_be_loaded_is_built_again(library: Path, cache: Path) -> None:
+def test_a_cached_library_that_cannot_be_loaded_is_built_again(
+    library: Path, cache: Path, elsewhere: Path
+) -> None:
     cached = put_in(cache, library, b"for another machine")
-    result = run(LOAD)
+    result = run(LOAD, elsewhere)
     assert result.stdout.split() == [str(cached), "True"], result.stderr[-500:]
 
 
 def test_a_library_asked_for_by_name_is_taken_whatever_its_hash(
-    library: Path, tmp_path: Path
+    library: Path, tmp_path: Path, elsewhere: Path
 ) -> None:
     other = tmp_path / library.name
     other.write_bytes(of_other_sources(library))
-    result = run(LOAD, CLOWDER_NATIVE=str(other))
+    result = run(LOAD, elsewhere, CLOWDER_NATIVE=str(other))
     assert result.stdout.split() == [str(other), "False"], result.stderr
 
 
