@@ -185,11 +185,14 @@ def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> Non
         f"tracked   {told}; took {result.seconds / 60:.1f} min", highlight=False, soft_wrap=True
     )
     if tracker.experiment_id is not None:
-        # Trials only: MLflow folds them away under their sweep, which has no curves of its own.
-        search = f"tags.mlflow.parentRunId = '{tracker.run_id()}'"
+        url = chart_url(
+            "http://127.0.0.1:5000",
+            tracker.experiment_id,
+            search=f"tags.mlflow.parentRunId = '{tracker.run_id()}'",
+            best_first="eval/win_rate",
+        )
         console.print(
-            "compare   make ui   then open\n"
-            f"          {chart_url('http://127.0.0.1:5000', tracker.experiment_id, search=search)}",
+            f"compare   make ui   then open\n          {url}",
             highlight=False,
             soft_wrap=True,
         )

@@ -91,6 +91,9 @@ def test_the_link_opens_the_charts() -> None:
     assert chart_url("http://h", "3", search="tags.seed = '1'").endswith(
         "&searchFilter=tags.seed%20%3D%20%271%27"
     )
+    assert chart_url("http://h", "3", best_first="eval/win_rate").endswith(
+        "&orderByKey=metrics.%60eval%2Fwin_rate%60&orderByAsc=false"
+    )
 
 
 def test_the_ui_command_names_store_and_artifacts_and_stays_local() -> None:
