@@ -171,8 +171,9 @@ class BatchedGame:
         self.terminated = np.zeros(n, np.bool_)
         self.truncated = np.zeros(n, np.bool_)
         self.alive = np.zeros((n, a), np.bool_)
-        # Room for a few steps in which every game ends; `step` empties it in time.
-        self._record_capacity = max(4 * n, 256)
+        # Room for some steps in which every game ends; `step` empties it in time.
+        self._record_capacity = max(16 * n, 1024)
+        self._steps_with_room = self._record_capacity // n
         self._records = np.zeros(
             (self._record_capacity, self._lib.batch_record_columns(self._batch)), np.int64
         )
@@ -345,8 +346,11 @@ class BatchedGame:
             BadInputError: wrong shape, not integers, or an action that is not one; then no game
                 was stepped.
         """
-        if self._lib.batch_num_records(self._batch) + self.num_envs > self._record_capacity:
+        # Counted here and not asked of C: every call into C hands the interpreter's lock over, and
+        # threads that step batches side by side pay for each hand-over.
+        if self._steps_with_room == 0:
             self._collect()
+        self._steps_with_room -= 1
         self._check(self._lib.batch_step(self._batch, self._action_pointer(actions)))
 
     def _action_pointer(self, actions: NDArray[np.integer[Any]]) -> Any:
@@ -373,6 +377,7 @@ class BatchedGame:
     # -- episodes
 
     def _collect(self) -> None:
+        self._steps_with_room = self._record_capacity // self.num_envs
         count = self._lib.batch_num_records(self._batch)
         if count:
             self._collected.append(self._records[:count].copy().view(self.record_dtype)[:, 0])
