@@ -13,7 +13,7 @@ from typing import Any
 
 from env.errors import BadInputError, unknown_name
 from experiments import session
-from experiments.overrides import override, read_flags
+from experiments.overrides import override
 from experiments.recipe import Recipe
 from experiments.recipes import RECIPES, find_recipe
 from native.build import BuildError
@@ -119,12 +119,6 @@ def parse_recipe(verb: str, words: list[str]) -> tuple[Recipe, str]:
         description=(RECIPES[words[0]].__doc__ or "").strip() + "\n\n" + RESUME_HELP,
     )
     return recipe, resume
-
-
-def check_flags(base: Any, flags: Sequence[str]) -> None:
-    """Wrong fields and values in one sentence that suggests the nearest; tyro would draw a box."""
-    if not {"-h", "--help"} & set(flags):
-        read_flags(base, flags)
 
 
 # -- verbs

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +25,7 @@ from experiments.evaluate import (
     play_levels,
     success_metrics,
 )
+from experiments.overrides import override
 from experiments.policy import load_policy
 from experiments.recipe import MAX_SEED
 from experiments.runs import find_policy
@@ -65,15 +65,7 @@ def run_evaluate(words: list[str]) -> int:
             "or `scripted`. `clowder evaluate RUN --help` explains the options."
         )
         return 0 if words else 2
-    from experiments.cli import check_flags
-
-    check_flags(EvaluateOptions(), words[1:])
-    options = tyro.cli(
-        EvaluateOptions,
-        prog="clowder evaluate RUN",
-        args=words[1:],
-        config=(tyro.conf.FlagConversionOff,),
-    )
+    options = override(EvaluateOptions(), words[1:], prog="clowder evaluate RUN")
     rows = evaluate_run(words[0], options)
     if options.json:
         json.dump(rows, sys.stdout, indent=2)

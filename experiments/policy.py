@@ -52,7 +52,7 @@ def layout_hash(simulator: type[BatchedGame]) -> str:
     return hashlib.sha256(json.dumps(layout, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def build_module(recipe: Recipe, *, max_seq_len: int | None = None) -> RecurrentActorCritic:
+def build_module(recipe: Recipe) -> RecurrentActorCritic:
     """An untrained network for the recipe's game; torch's generator decides its weights."""
     import gymnasium as gym
 
@@ -60,7 +60,7 @@ def build_module(recipe: Recipe, *, max_seq_len: int | None = None) -> Recurrent
     return RecurrentActorCritic(
         observation_space=observation_space(simulator),
         action_space=gym.spaces.Discrete(len(simulator.action_names)),
-        model_config=model_config(recipe, max_seq_len=max_seq_len),
+        model_config=model_config(recipe),
     )
 
 
