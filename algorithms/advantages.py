@@ -74,25 +74,31 @@ def estimate(
         raise ValueError(f"advantage mode {mode!r} is unknown; choose gae, vtrace or puff.")
     if rho_clip < 1 or c_clip < 1:
         raise ValueError(f"rho_clip {rho_clip} and c_clip {c_clip} must be at least 1.")
-    following = torch.cat([values[:, 1:], bootstrap[:, None]], 1)
-    following = torch.where(truncated, final_values, following).masked_fill(terminated, 0.0)
+    # Time first: a step of the recursion then reads neighbouring memory, if the caller has laid
+    # the rows out so (`algorithms.segments.SegmentBuffer` does).
+    rewards, values, final_values = rewards.t(), values.t(), final_values.t()
+    terminated, ended = terminated.t(), (terminated | truncated).t()
+    following = torch.cat([values[1:], bootstrap[None]])
+    following = torch.where(truncated.t(), final_values, following).masked_fill(terminated, 0.0)
     errors = rewards + gamma * following - values
+    inside = (gamma * lambda_) * (~ended).float()  # nothing flows back across an end
     if ratios is None or mode == "gae":
-        rho = trace = torch.ones_like(values)
+        deltas, decay = errors, inside
     else:
-        ratios = ratios.masked_fill(~active, 1.0)
-        rho, trace = ratios.clamp(max=rho_clip), ratios.clamp(max=c_clip)
-    # What flows back from t + 1 to t: nothing across an end.
-    decay = (gamma * lambda_) * trace.masked_fill(terminated | truncated, 0.0)
-    corrections = torch.empty_like(values)  # v_t - V_t
+        ratios = ratios.masked_fill(~active, 1.0).t()
+        deltas, decay = ratios.clamp(max=rho_clip) * errors, ratios.clamp(max=c_clip) * inside
+    corrections = torch.empty_like(errors)  # v_t - V_t
     later = torch.zeros_like(bootstrap)
-    for t in range(values.shape[1] - 1, -1, -1):
-        later = rho[:, t] * errors[:, t] + decay[:, t] * later
-        corrections[:, t] = later
+    for delta, factor, correction in zip(
+        reversed(deltas.unbind()),
+        reversed(decay.unbind()),
+        reversed(corrections.unbind()),
+        strict=True,
+    ):
+        later = torch.addcmul(delta, factor, later, out=correction)
     targets = values + corrections
     if mode == "puff":
-        return Advantages(corrections, targets)
-    inside = ~(terminated | truncated)[:, :-1]
+        return Advantages(corrections.t(), targets.t())
     advantages = errors.clone()
-    advantages[:, :-1] += gamma * lambda_ * corrections[:, 1:] * inside
-    return Advantages(advantages, targets)
+    advantages[:-1] += inside[:-1] * corrections[1:]
+    return Advantages(advantages.t(), targets.t())

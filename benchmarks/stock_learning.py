@@ -52,8 +52,8 @@ def judge(folder: Path) -> dict[str, tuple[float, float, float]]:
     torch.manual_seed(0)
     untrained = build_module(policy.recipe).eval()
     actors = {
-        "trained": NetworkActor(policy.module, greedy=False, seed=0),
-        "untrained network": NetworkActor(untrained, greedy=False, seed=0),
+        "trained": NetworkActor({"team": policy.module}, greedy=False, seed=0),
+        "untrained network": NetworkActor({"team": untrained}, greedy=False, seed=0),
         "random play": RandomActor(seed=0),
     }
     found = {}

@@ -23,6 +23,11 @@ HELD_OUT_BIT = 1 << 63
 """Marks a level seed as held-out: no training level has it."""
 
 
+def hash_words(words: Sequence[int]) -> int:
+    """64 bits from any number of integers of at least 0: seeds of streams, which never meet."""
+    return int(np.random.SeedSequence(tuple(words)).generate_state(1, np.uint64)[0])
+
+
 @functools.cache
 def native() -> ModuleType:
     """The compiled simulators, `.ffi` and `.lib`; built on first use if need be."""

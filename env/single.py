@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from env.batch import BatchedGame
+from env.batch import BatchedGame, hash_words
 from env.errors import BadInputError, unknown_name
 from env.games import make_simulator
 
@@ -30,11 +30,6 @@ def observation_space(simulator: type[BatchedGame] | BatchedGame) -> gym.spaces.
     )
 
 
-def _hash(words: tuple[int, ...]) -> int:
-    """64 bits from any number of integers."""
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
-
-
 class SingleGame:
     """A simulator of one game, seen through dicts by agent.
 
@@ -52,7 +47,7 @@ class SingleGame:
             if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 0:
                 raise BadInputError(f"seed is {given!r}; it must be a whole number of at least 0.")
             self._stream = (int(given), *stream)
-        seed = None if self._stream is None else _hash(self._stream)
+        seed = None if self._stream is None else hash_words(self._stream)
         self.sim = make_simulator(
             env_config.get("game", "pico_park"),
             1,
@@ -76,7 +71,7 @@ class SingleGame:
     def branch(self, salt: int) -> None:
         """Goes on with other levels: a run that is resumed must not see its first ones again."""
         if self._stream is not None:
-            self.sim.reset(seed=_hash((*self._stream, salt)))
+            self.sim.reset(seed=hash_words((*self._stream, salt)))
             self._at_start = True
 
     def _observe(self, arrays: Mapping[str, Any]) -> dict[str, Any]:

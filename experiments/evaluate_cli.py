@@ -12,11 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from algorithms.play import Actor, NetworkActor
 from env.errors import BadInputError, unknown_name
 from env.pico_park import PicoParkConfig, PicoParkRewards, presets
 from experiments.evaluate import (
-    Actor,
-    NetworkActor,
     RandomActor,
     ScriptedActor,
     behaviour_metrics,
@@ -116,7 +115,7 @@ def _team(
     return (
         policy.recipe.env,
         policy.recipe.rewards,
-        lambda greedy: NetworkActor(policy.module, greedy=greedy, seed=options.seed),
+        lambda greedy: NetworkActor({"team": policy.module}, greedy=greedy, seed=options.seed),
     )
 
 

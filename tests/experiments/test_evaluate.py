@@ -11,11 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from algorithms import play
+from algorithms.play import NetworkActor
 from env.batch import HELD_OUT_BIT, BatchedGame, Level
 from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
 from experiments import evaluate
 from experiments.evaluate import (
-    NetworkActor,
     RandomActor,
     ScriptedActor,
     behaviour_metrics,
@@ -70,7 +71,7 @@ class HashActor:
 
 @pytest.fixture
 def few_games(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    return lambda count: monkeypatch.setattr(evaluate, "MAX_GAMES", count)
+    return lambda count: monkeypatch.setattr(play, "MAX_GAMES", count)
 
 
 # -- which levels are played
@@ -100,7 +101,7 @@ def test_a_greedy_network_plays_the_same_in_any_batch(few_games: Any) -> None:
     lengths = []
     for count in (2, 7):
         few_games(count)
-        games = play_levels(NetworkActor(module, greedy=True, seed=0), MEADOW, range(9))
+        games = play_levels(NetworkActor({"team": module}, greedy=True, seed=0), MEADOW, range(9))
         lengths.append(games.records["length"].tolist())
     assert lengths[0] == lengths[1]
 
@@ -257,7 +258,7 @@ class Recorder(NetworkActor):
 def test_memory_is_kept_within_a_level_and_lost_between_levels(few_games: Any) -> None:
     few_games(3)
     module = make_module()
-    recorder = Recorder(module, greedy=True, seed=0)
+    recorder = Recorder({"team": module}, greedy=True, seed=0)
     play_levels(recorder, MEADOW, range(10))
     for level in range(10):
         game, position = level % 3, level // 3
@@ -278,7 +279,7 @@ def test_memory_matters_to_the_network_of_this_test() -> None:
 
 def test_a_network_without_memory_plays_too() -> None:
     module = make_module(lstm=False)
-    recorder = Recorder(module, greedy=True, seed=0)
+    recorder = Recorder({"team": module}, greedy=True, seed=0)
     play_levels(recorder, MEADOW, range(3))
     assert recorder.history[2][0] == reference(module, MEADOW, 2)
 
@@ -290,7 +291,7 @@ def test_greedy_takes_the_likeliest_and_sampling_follows_the_distribution() -> N
     sim = PicoPark(200, MEADOW, seed=0)
     sim.reset()
     for greedy in (True, False):
-        actor = NetworkActor(module, greedy=greedy, seed=0)
+        actor = NetworkActor({"team": module}, greedy=greedy, seed=0)
         actor.start(sim, np.ones(200, np.bool_))
         actions = [actor.act(sim, np.arange(200)) for _ in range(5)]
         shares = np.bincount(np.concatenate(actions).ravel(), minlength=6) / 2000
@@ -302,7 +303,7 @@ def test_sampling_repeats_with_its_seed_and_changes_with_another() -> None:
     module = make_module(sharp=1.0)
 
     def play(seed: int) -> bytes:
-        actor = NetworkActor(module, greedy=False, seed=seed)
+        actor = NetworkActor({"team": module}, greedy=False, seed=seed)
         return play_levels(actor, MEADOW, range(8)).records.tobytes()
 
     assert play(1) == play(1) != play(2)
@@ -313,7 +314,7 @@ def test_the_entropy_is_that_of_the_distribution_where_cats_are_in_play() -> Non
     module = make_module(sharp=0.0)
     with torch.no_grad():
         module.actor.bias.copy_(torch.log(torch.tensor(probabilities)))
-    games = play_levels(NetworkActor(module, greedy=False, seed=0), MEADOW, range(10))
+    games = play_levels(NetworkActor({"team": module}, greedy=False, seed=0), MEADOW, range(10))
     assert games.entropy == pytest.approx(-(probabilities * np.log(probabilities)).sum(), rel=1e-5)
     uniform = play_levels(RandomActor(seed=0), MEADOW, range(3))
     assert behaviour_metrics(uniform)["behaviour/action_entropy"] == pytest.approx(np.log(6))
@@ -324,7 +325,7 @@ def test_cats_that_are_out_count_for_no_entropy() -> None:
     sim = PicoPark(1, PicoParkConfig(preset="meadow", num_agents=2, on_death="continue"), seed=0)
     sim.reset()
     sim.alive[0] = [True, False]
-    actor = NetworkActor(module, greedy=True, seed=0)
+    actor = NetworkActor({"team": module}, greedy=True, seed=0)
     actor.start(sim, np.ones(1, np.bool_))
     actor.act(sim, np.arange(1))
     observations = {key: torch.from_numpy(one[0]) for key, one in sim.observations.items()}
