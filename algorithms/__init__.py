@@ -9,17 +9,22 @@ their rows; `play` judges on named levels; `advantages` and `segments` are what 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from algorithms.segment_ppo import SegmentPPO, SegmentPPOConfig
 
-__all__ = ["SegmentPPO", "SegmentPPOConfig"]
+AdvantageMode = Literal["gae", "vtrace", "puff"]
+"""How advantages are estimated; see `algorithms.advantages.estimate`."""
+
+_LAZY = ("SegmentPPO", "SegmentPPOConfig")
+
+__all__ = ["AdvantageMode", "SegmentPPO", "SegmentPPOConfig"]
 
 
 def __getattr__(name: str) -> Any:
     # Command lines must start at once; Ray and torch come when an algorithm does.
-    if name in __all__:
+    if name in _LAZY:
         from algorithms import segment_ppo
 
         return getattr(segment_ppo, name)

@@ -7,12 +7,12 @@ in the recursion.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-AdvantageMode = Literal["gae", "vtrace", "puff"]
+from algorithms import AdvantageMode
 
 
 class Advantages(NamedTuple):

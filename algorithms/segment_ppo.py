@@ -13,6 +13,7 @@ et al. 2018); segments may be drawn by the size of their advantages (after Schau
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -33,7 +34,7 @@ from ray.rllib.utils.metrics import (
 )
 
 import env.rllib  # noqa: F401 - registers the games with Ray
-from algorithms.advantages import AdvantageMode
+from algorithms import AdvantageMode
 from algorithms.env_runner import SAMPLING, BatchedEnvRunner
 from algorithms.learner import SegmentPPOLearner
 from algorithms.rollout import RolloutData, Rollouts
@@ -207,9 +208,12 @@ class SegmentPPO(PPO):  # type: ignore[misc]
     Attributes:
         episodes: records of the games that ended in the last iteration, of all runners; see
             `env.batch.BatchedGame.episodes`.
+        seconds: what `sampling` and `learning` took in the last iteration; RLlib's own timers are
+            averages over many.
     """
 
     episodes: NDArray[np.void]
+    seconds: dict[str, float]
 
     @classmethod
     def get_default_config(cls) -> AlgorithmConfig:
@@ -218,12 +222,14 @@ class SegmentPPO(PPO):  # type: ignore[misc]
 
     def training_step(self) -> None:
         """One rollout of every runner, all its minibatches, and the new weights to the runners."""
+        started = time.perf_counter()
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             rollouts, results = self._sample()
             if not rollouts:
                 return  # every runner has failed; the next iteration tries to restore them
             self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
         self.episodes = np.concatenate([one.episodes for one in rollouts])
+        sampled_at = time.perf_counter()
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             sampled = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME))
             found = self.learner_group.update(
@@ -231,6 +237,10 @@ class SegmentPPO(PPO):  # type: ignore[misc]
                 timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: sampled},
             )
             self.metrics.aggregate(found, key=LEARNER_RESULTS)
+        self.seconds = {
+            "sampling": sampled_at - started,
+            "learning": time.perf_counter() - sampled_at,
+        }
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
             self.env_runner_group.sync_weights(
                 from_worker_or_learner_group=self.learner_group, inference_only=True

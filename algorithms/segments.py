@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from algorithms.advantages import AdvantageMode, Advantages, estimate
+from algorithms import AdvantageMode
+from algorithms.advantages import Advantages, estimate
 from algorithms.rollout import Rollout
 
 

@@ -21,31 +21,45 @@ _LEARNER = {
     "train/value_loss": "vf_loss",
     "train/entropy": "entropy",
     "train/explained_variance": "vf_explained_var",
+    "train/kl": "mean_kl",
+    "train/clip_share": "clip_share",
+    "train/first_log_ratio": "first_log_ratio",
     "train/gradient_norm": "gradients_default_optimizer_global_norm",
     "train/learning_rate": "default_optimizer_learning_rate",
 }
 
 
-def train_metrics(result: Mapping[str, Any], recipe: Recipe) -> dict[str, float]:
-    """`train/` and the sampled/learned shares of `time/`, from an RLlib result."""
-    from experiments.stock import MODULE
+def train_metrics(
+    result: Mapping[str, Any], recipe: Recipe, seconds: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """`train/` and the sampled/learned shares of `time/`, from an RLlib result.
+
+    Args:
+        result: of one iteration.
+        recipe: what is trained.
+        seconds: what `sampling`, `learning` and the `whole` took, from the algorithm's own clock;
+            None: RLlib's timers, which are averages over many iterations.
+    """
+    from experiments.building import MODULE
 
     found: dict[str, float] = {}
     learner = result.get("learners", {}).get(MODULE, {})
     for name, key in _LEARNER.items():
         if key in learner:
             found[name] = float(learner[key])
-    runners = result["env_runners"]
+    runners = result.get("env_runners", {})
     if "episode_return_mean" in runners:
         # RLlib sums over a game's seats; ours is per cat, as in `reward/`.
         found["train/return"] = float(runners["episode_return_mean"]) / recipe.env.num_agents
         found["train/episode_length"] = float(runners["episode_len_mean"])
     if "ledger/victory" in runners:
         found["train/win_rate"] = float(runners["ledger/victory"])
-    timers = result.get("timers", {})
-    sampling = float(timers.get("env_runner_sampling_timer", math.nan))
-    learning = float(timers.get("learner_update_timer", math.nan))
-    whole = float(timers.get("training_iteration", math.nan))
+    if seconds is None:
+        timers = result.get("timers", {})
+        names = ("env_runner_sampling_timer", "learner_update_timer", "training_iteration")
+        sampling, learning, whole = (float(timers.get(name, math.nan)) for name in names)
+    else:
+        sampling, learning, whole = (seconds[name] for name in ("sampling", "learning", "whole"))
     found["time/sampling_share"] = sampling / whole
     found["time/learning_share"] = learning / whole
     return {name: value for name, value in found.items() if math.isfinite(value)}

@@ -63,6 +63,8 @@ class Progress(Callback):
         latest = self._latest.setdefault(trial.trial_id, {})
         latest.update(result)
         self._set(trial, "training")
+        if result.get("notice"):
+            self._console.print(f"{self._names[trial.trial_id]}: {result['notice']}")
         if "eval/win_rate" in result and self._live is None:
             self._console.print(self._line(trial.trial_id), highlight=False)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from algorithms import AdvantageMode
 from env.errors import BadInputError, unknown_name
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from env.pico_park import presets as known_presets
@@ -18,8 +19,9 @@ MAX_SEED = (1 << 63) - 1
 MAX_SEARCH_SEED = (1 << 32) - 1
 """Tune's searches seed numpy's old generator, which takes 32 bits."""
 
-Scheduler = Literal["none", "asha"]
-Search = Literal["grid", "random"]
+Algorithm = Literal["segment_ppo", "ppo"]
+Scheduler = Literal["none", "asha", "pbt"]
+Search = Literal["grid", "random", "optuna"]
 
 
 def _at_least(owner: Any, **bounds: float) -> None:
@@ -39,52 +41,107 @@ def _at_most(owner: Any, **bounds: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig:
-    """RLlib's own PPO (Schulman et al. 2017) on the registered environment."""
+    """PPO (Schulman et al. 2017), on the batched path or on RLlib's own."""
 
     lr: float = 2e-3
     """Adam's learning rate at the start; it falls linearly to `lr_end`."""
-    lr_end: float = 2e-4
+    lr_end: float = 5e-5
     """Learning rate once all env steps are sampled."""
     gamma: float = 0.99
     """Discount per tick."""
     lambda_: float = 0.95
-    """Lambda of generalised advantage estimation (Schulman et al. 2016)."""
+    """Lambda of generalised advantage estimation (Schulman et al. 2016) and of V-trace's traces."""
     clip: float = 0.2
     """PPO's ratio clip."""
     value_coefficient: float = 0.5
     """Weight of the value loss."""
-    value_clip: float = 10.0
-    """Cap on the squared value error of one step."""
     entropy: float = 0.02
     """Entropy bonus at the start; it falls linearly to `entropy_end`."""
     entropy_end: float = 0.001
     """Entropy bonus once all env steps are sampled."""
     gradient_norm: float = 0.5
     """Gradients are clipped to this global norm."""
-    num_epochs: int = 2
+    num_epochs: int = 1
     """Passes over each batch."""
-    num_envs: int = 32
+    num_envs: int = 64
     """Games that a runner plays side by side."""
     fragment: int = 64
-    """Ticks of each game in a batch."""
-    minibatch: int = 1024
+    """Ticks of each game in a batch: the length of a segment."""
+    minibatch: int = 2048
     """Agent-steps in a minibatch."""
     num_env_runners: int = 0
     """Remote runners; 0: one process samples and learns."""
+    num_learners: int = 0
+    """Remote learners; 0: the trial's own process learns."""
+    num_gpus: float = 0.0
+    """GPUs a learner, or of the trial's own process; a share of one is possible."""
+    advantage: AdvantageMode = "vtrace"
+    """Only `segment_ppo`: `vtrace` estimates advantages anew before every minibatch, `gae` once,
+    `puff` as vtrace in the original experiment's form, which weighs by the ratio twice."""
+    rho_clip: float = 1.0
+    """Only `segment_ppo`: V-trace's clip of the importance weight of a step."""
+    c_clip: float = 1.0
+    """Only `segment_ppo`: V-trace's clip of the importance weights in its traces."""
+    value_clip: float | None = None
+    """Only `segment_ppo`: how far a value may move from the behaviour policy's; none: freely."""
+    priority_alpha: float = 0.0
+    """Only `segment_ppo`: 0 takes every segment once an epoch; above, segments are drawn by their
+    advantages' size to this power (after Schaul et al. 2016)."""
+    priority_beta: float = 0.4
+    """Only `segment_ppo`: how fully importance weights undo what drawing by size favours, at the
+    start; it rises linearly to 1."""
 
     def __post_init__(self) -> None:
-        _at_least(self, lr=0, lr_end=0, clip=0, value_coefficient=0, value_clip=0, entropy=0)
-        _at_least(self, entropy_end=0, gradient_norm=0, num_epochs=1, num_envs=1, fragment=1)
-        _at_least(self, minibatch=1, num_env_runners=0)
-        batch = max(1, self.num_env_runners) * self.num_envs * self.fragment
+        _at_least(self, lr=0, lr_end=0, clip=0, value_coefficient=0, entropy=0, entropy_end=0)
+        _at_least(self, gradient_norm=0, num_epochs=1, num_envs=1, fragment=1, minibatch=1)
+        _at_least(self, num_env_runners=0, num_learners=0, num_gpus=0, rho_clip=1, c_clip=1)
+        _at_least(self, priority_alpha=0)
+        if self.value_clip is not None and not 0 < self.value_clip < float("inf"):
+            raise BadInputError(f"value_clip is {self.value_clip}; it must be above 0, or none.")
+        if self.num_games % max(1, self.num_learners):
+            raise BadInputError(
+                f"num_learners is {self.num_learners}, to which {self.num_games} games can't be "
+                "shared out evenly; change it or num_envs."
+            )
+        for name in ("gamma", "lambda_", "priority_beta"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadInputError(f"{name} is {getattr(self, name)}; it must lie in 0 to 1.")
+
+    @property
+    def num_games(self) -> int:
+        """Games of all runners."""
+        return max(1, self.num_env_runners) * self.num_envs
+
+    @property
+    def batch_env_steps(self) -> int:
+        """Env steps of an iteration."""
+        return self.num_games * self.fragment
+
+    def check(self, algorithm: Algorithm, num_agents: int) -> None:
+        """Refuses a minibatch that doesn't fit the algorithm.
+
+        Raises:
+            BadInputError: in one sentence.
+        """
+        if algorithm == "segment_ppo":
+            if self.minibatch % self.fragment:
+                raise BadInputError(
+                    f"minibatch is {self.minibatch}, which is no whole number of segments of "
+                    f"{self.fragment} steps (ppo.fragment); give a multiple."
+                )
+            share = self.batch_env_steps * num_agents // max(1, self.num_learners)
+            if self.minibatch > share:
+                raise BadInputError(
+                    f"minibatch is {self.minibatch}, but an iteration has only {share} agent-steps "
+                    "a learner (num_envs * fragment * env.num_agents); give at most that."
+                )
+            return
+        batch = self.batch_env_steps
         if self.minibatch > batch or batch < 32:
             raise BadInputError(
                 f"a batch has num_envs * fragment = {batch} env steps; it must be at least 32, and "
                 f"minibatch, which is {self.minibatch}, at most that."
             )
-        for name in ("gamma", "lambda_"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BadInputError(f"{name} is {getattr(self, name)}; it must lie in 0 to 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,15 +172,18 @@ class SweepConfig:
     """Fields to vary. `rewards.own_block` (its usual range), `rewards.alive=0,0.02` (these
     values), `ppo.lr=1e-4:1e-2` (uniformly between), `ppo.lr=1e-4:1e-2:log` (log-uniformly)."""
     search: Search = "random"
-    """`random` draws `num_trials` variants; `grid` takes every combination of listed values."""
+    """`random` draws `num_trials` variants; `grid` takes every combination of listed values;
+    `optuna` proposes each variant by what the earlier ones reached (Akiba et al. 2019)."""
     num_trials: int = 8
-    """Variants that a random search draws."""
+    """Variants that `random` and `optuna` draw."""
     num_seeds: int = 1
-    """Training seeds for each variant of a grid."""
+    """Training seeds for each variant."""
     scheduler: Scheduler = "none"
-    """`asha` stops the worse variants early (Li et al. 2020); `none` lets all finish."""
+    """`asha` stops the worse variants early (Li et al. 2020); `pbt` lets the worse ones go on from
+    the better ones' checkpoints with changed values (Jaderberg et al. 2017); `none` lets all
+    finish."""
     grace_env_steps: int = 100_000
-    """Env steps that ASHA leaves every trial."""
+    """Env steps that ASHA leaves every trial, and between two exchanges of PBT."""
     max_concurrent: int = 0
     """Trials at the same time; 0: as many as there are CPUs."""
     seed: int = 0
@@ -146,10 +206,17 @@ class RunConfig:
     """Name that groups runs in the tracker; empty: the recipe's name."""
     num_threads: int = 1
     """Threads that a trial computes with."""
-    checkpoint_env_steps: int = 100_000
-    """Env steps between checkpoints; the last state is always kept."""
-    num_checkpoints: int = 2
-    """Checkpoints kept, the newest first."""
+    checkpoint_env_steps: int = 200_000
+    """Env steps between checkpoints, which are what an interruption loses at most; the last state
+    is always kept."""
+    num_checkpoints: int = 3
+    """Checkpoints kept, the newest first; a damaged one is passed over for an older."""
+    hang_timeout_s: float = 120.0
+    """Seconds after which a simulator or runner that doesn't come back is killed and replaced; 0:
+    never."""
+    max_failures: int = 2
+    """Crashes or hangs after which a trial goes on from its last checkpoint; with one more it has
+    failed."""
     storage: str = "results"
     """Folder for checkpoints and results; shared between nodes on a cluster."""
     tracking_uri: str = ""
@@ -157,7 +224,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, env_steps=1, seed=0, num_threads=1, checkpoint_env_steps=1)
-        _at_least(self, num_checkpoints=1)
+        _at_least(self, num_checkpoints=1, hang_timeout_s=0, max_failures=0)
         _at_most(self, seed=MAX_SEED)
         if self.study and (Path(self.study).name != self.study or self.study == ".."):
             raise BadInputError(
@@ -177,14 +244,19 @@ class Recipe:
     """What events pay."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network."""
+    algorithm: Algorithm = "segment_ppo"
+    """`segment_ppo`, the batched path; `ppo`, RLlib's own PPO on its own runners."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
-    """The algorithm."""
+    """Settings of the algorithm."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How policies are judged."""
     sweep: SweepConfig = field(default_factory=SweepConfig)
     """Variants, for `sweep`."""
     run: RunConfig = field(default_factory=RunConfig)
     """Length, seed, storage."""
+
+    def __post_init__(self) -> None:
+        self.ppo.check(self.algorithm, self.env.num_agents)
 
     @property
     def study(self) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from env.errors import BadInputError
 from experiments import recipe as recipes
 from experiments import session
+from experiments.guards import explain
 from experiments.metrics import metrics_of, step_of
 from experiments.recipe import Recipe
 from experiments.space import SEED, Dimension, count_trials, parse_space, to_tune, variant_name
@@ -113,7 +114,11 @@ def run(
             unfinished one's.
     """
     session.prepare()
+    from experiments.search import check_sweep
+
     dimensions = parse_space(recipe) if is_sweep else ()
+    if is_sweep:
+        check_sweep(recipe, dimensions)
     uri = tracking_uri(recipe.run.tracking_uri)
     if problem := check_tracking_uri(uri):
         raise BadInputError(problem)
@@ -224,7 +229,8 @@ class _Experiment:
         """Runs to the end, or until Ctrl-C."""
         started = time.monotonic()
         session.start_ray()
-        session.check_cpus(self.recipe.run.num_threads + self.recipe.ppo.num_env_runners)
+        ppo = self.recipe.ppo
+        session.check_cpus(self.recipe.run.num_threads + ppo.num_env_runners + ppo.num_learners)
         is_resumed = (self.folder / "tuner.pkl").exists()
         verb = "continuing" if is_resumed else "running"
         self.announce(
@@ -263,6 +269,7 @@ class _Experiment:
         from ray.tune.logger import JsonLoggerCallback
 
         from experiments.progress import Progress
+        from experiments.search import make_scheduler, make_searcher
         from experiments.tracking import MLflowCallback
         from experiments.trial import Trial
 
@@ -275,13 +282,11 @@ class _Experiment:
                 **to_tune(self.dimensions, is_grid=recipe.sweep.search == "grid"),
             },
             tune_config=tune.TuneConfig(
-                num_samples=recipe.sweep.num_trials
-                if self.dimensions and recipe.sweep.search == "random"
-                else 1,
+                num_samples=self._num_samples(),
                 metric="objective" if self.dimensions else None,
                 mode="max" if self.dimensions else None,
-                scheduler=self._scheduler(),
-                search_alg=make_searcher(recipe),
+                scheduler=make_scheduler(recipe, self.dimensions),
+                search_alg=make_searcher(recipe, self.dimensions),
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
@@ -290,7 +295,7 @@ class _Experiment:
                 storage_path=str(self.folder.parent),
                 verbose=0,
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=recipe.run.num_checkpoints),
-                failure_config=tune.FailureConfig(max_failures=2),
+                failure_config=tune.FailureConfig(max_failures=recipe.run.max_failures),
                 callbacks=[
                     JsonLoggerCallback(),
                     Progress(recipe.run.env_steps, self.num_trials),
@@ -306,6 +311,13 @@ class _Experiment:
             ),
         )
 
+    def _num_samples(self) -> int:
+        """How often Tune draws: a grid is one draw, and so is a single trial."""
+        sweep = self.recipe.sweep
+        if not self.dimensions or sweep.search == "grid":
+            return 1
+        return self.num_trials if sweep.search == "optuna" else sweep.num_trials
+
     def _restore(self) -> Any:
         from ray import tune
 
@@ -313,28 +325,14 @@ class _Experiment:
 
         return tune.Tuner.restore(str(self.folder), trainable=Trial, resume_errored=True)
 
-    def _scheduler(self) -> Any:
-        from ray.tune.schedulers import ASHAScheduler
-
-        if not self.dimensions or self.recipe.sweep.scheduler == "none":
-            return None
-        return ASHAScheduler(
-            time_attr="env_steps",
-            grace_period=self.recipe.sweep.grace_env_steps,
-            max_t=self.recipe.run.env_steps,
-            reduction_factor=3,
-        )
-
     def _result_of(self, result: Any) -> TrialResult:
         config = dict(result.config or {})  # None before the first report
         folder = Path(result.path)
-        error = ""
-        if result.error is not None:
-            error = str(result.error).strip().splitlines()[-1]
+        error = "" if result.error is None else explain(str(result.error), folder)
         return TrialResult(
             trial_id=str(result.metrics.get("trial_id", "")) if result.metrics else "",
             variant=variant_name(config),
-            config={name: value for name, value in config.items() if name != "recipe"},
+            config=varied_of(config),
             history=read_history(folder),
             folder=folder,
             error=error,
@@ -348,16 +346,9 @@ def _disk_error(error: BaseException | None) -> OSError | None:
     return error
 
 
-def make_searcher(recipe: Recipe) -> Any:
-    """What draws a sweep's variants."""
-    from ray.tune.search import BasicVariantGenerator
-
-    # Constant: the same drawn variant for each of its seeds.
-    return BasicVariantGenerator(
-        constant_grid_search=True,
-        random_state=recipe.sweep.seed,
-        max_concurrent=recipe.sweep.max_concurrent,
-    )
+def varied_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What a trial varies, by dotted name."""
+    return {name: value for name, value in config.items() if name != "recipe"}
 
 
 def read_history(folder: Path) -> tuple[dict[str, Any], ...]:
@@ -428,12 +419,12 @@ def describe_parent(recipe: Recipe, name: str, dimensions: tuple[Dimension, ...]
 
 def describe_trial(recipe: Recipe, trial: Any) -> RunInfo:
     """A trial's run: its whole config, floats as floats."""
-    from experiments.trial import build_recipe
+    from experiments.trial import REPEAT, build_recipe
 
     own = build_recipe(trial.config)
     variant = variant_name(trial.config)
     return RunInfo(
-        name=f"{variant} s{own.run.seed}" if SEED in trial.config else variant,
+        name=f"{variant} s{own.run.seed}" if {SEED, REPEAT} & set(trial.config) else variant,
         params=recipes.flatten(own),
         tags={
             **common_tags(own),

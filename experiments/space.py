@@ -45,6 +45,17 @@ class Dimension:
     is_integer: bool = False
     """Whether the field takes whole numbers."""
 
+    def domain(self) -> Any:
+        """What Tune draws from: a list of values, or one of its distributions."""
+        from ray import tune
+
+        if self.values:
+            return list(self.values)
+        if self.is_integer:
+            draw = tune.lograndint if self.is_log else tune.randint
+            return draw(int(self.low), int(self.high) + 1)
+        return (tune.loguniform if self.is_log else tune.uniform)(self.low, self.high)
+
 
 def parse_dimension(text: str, recipe: Recipe) -> Dimension:
     """Reads one dimension and checks it against the recipe.
@@ -101,7 +112,8 @@ def parse_space(recipe: Recipe) -> tuple[Dimension, ...]:
     for one in dimensions:
         if one.field == SEED and not one.values:
             raise BadInputError(f"{SEED} has a range; list its values or give --sweep.num-seeds.")
-    if recipe.sweep.num_seeds > 1:
+    # Tune repeats optuna's proposals itself (experiments/search.py).
+    if recipe.sweep.num_seeds > 1 and recipe.sweep.search != "optuna":
         seeds = tuple(recipe.run.seed + i for i in range(recipe.sweep.num_seeds))
         dimensions.append(Dimension(field=SEED, values=seeds))
     names = [one.field for one in dimensions]
@@ -131,17 +143,16 @@ def to_tune(dimensions: tuple[Dimension, ...], *, is_grid: bool) -> dict[str, An
     for one in dimensions:
         if one.values:
             of = tune.grid_search if is_grid or one.field == SEED else tune.choice
-            space[one.field] = of(list(one.values))
-        elif one.is_integer:
-            draw = tune.lograndint if one.is_log else tune.randint
-            space[one.field] = draw(int(one.low), int(one.high) + 1)
+            space[one.field] = of(one.domain())
         else:
-            space[one.field] = (tune.loguniform if one.is_log else tune.uniform)(one.low, one.high)
+            space[one.field] = one.domain()
     return space
 
 
 def count_trials(dimensions: tuple[Dimension, ...], recipe: Recipe) -> int:
     """How many trials the sweep has."""
+    if recipe.sweep.search == "optuna":
+        return recipe.sweep.num_trials * recipe.sweep.num_seeds
     is_random = recipe.sweep.search == "random"
     count = recipe.sweep.num_trials if is_random else 1
     for one in dimensions:
@@ -154,7 +165,7 @@ def variant_name(config: dict[str, Any]) -> str:
     """What a trial varies, short: `team_share=0.2 alive=0`."""
     parts = []
     for name, value in config.items():
-        if name in ("recipe", SEED):
+        if name in ("recipe", SEED) or name.startswith("__"):
             continue
         text = f"{value:.3g}" if isinstance(value, float) else str(value)
         parts.append(f"{name.rsplit('.', 1)[-1]}={text}")

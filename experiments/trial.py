@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import json
 import logging
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from env.errors import BadInputError
+from experiments import guards
 from experiments import recipe as recipes
 from experiments.metrics import train_metrics
 from experiments.recipe import Recipe
@@ -21,16 +26,24 @@ OBJECTIVE = "objective"
 """Key of a result: the newest evaluation's objective, in every report, for schedulers."""
 CHECKPOINT = "algorithm"
 """Folder of RLlib's own checkpoint inside a trial's; it holds pickles."""
+CHECKPOINTS = "checkpoint_"
+"""How Tune calls a trial's checkpoints, with a number behind."""
 POLICY = "policy"
 """Folder of the portable policy inside a trial's checkpoint."""
 MANIFEST = "manifest.json"
 """Written last into a checkpoint: one without it is not whole."""
+NOTICE = "notice"
+"""Key of a result: a sentence that the user should read."""
+REPEAT = "__trial_index__"
+"""Key of a Tune config: which repetition (seed) of a proposed variant this is; Tune's own name."""
 
 
 def build_recipe(config: dict[str, Any]) -> Recipe:
     """The recipe of a Tune config: `recipe` as plain data, fields to vary by dotted name."""
     base = recipes.from_dict(config["recipe"])
-    varied = {name: value for name, value in config.items() if name != "recipe"}
+    varied = {name: value for name, value in config.items() if name not in ("recipe", REPEAT)}
+    if REPEAT in config:
+        varied["run.seed"] = base.run.seed + int(config[REPEAT])
     changed: Recipe = recipes.replace(base, varied)
     return changed
 
@@ -46,27 +59,58 @@ class Trial(tune.Trainable):
         """Builds the algorithm in the trial's process."""
         import torch
 
-        from experiments.stock import algorithm_config
+        from experiments.building import algorithm_config
 
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        self.folder = self._find_folder()
+        guards.check_not_stopped(self.folder)
+        # Held open as long as the process lives: a segmentation fault writes where it was.
+        self._crash_log = (self.folder / f"crash-{os.getpid()}.txt").open("w")
+        faulthandler.enable(file=self._crash_log)
         self.recipe = build_recipe(config)
         torch.set_num_threads(self.recipe.run.num_threads)
-        self.algorithm = algorithm_config(self.recipe).build_algo()
+        self.algorithm = algorithm_config(self.recipe, str(self.folder)).build_algo()
+        self.guard = guards.RunnerGuard(
+            promised_env_steps=self.recipe.ppo.batch_env_steps,
+            num_env_runners=self.recipe.ppo.num_env_runners,
+            max_failures=self.recipe.run.max_failures,
+        )
+        self._varied = {name: value for name, value in config.items() if name != "recipe"}
+        self._notice = ""
         self._env_steps = 0
         self._objective = 0.0
         self._next_evaluation = 0
         self._next_checkpoint = self.recipe.run.checkpoint_env_steps
 
+    def _find_folder(self) -> Path:
+        """The trial's folder in its storage, or where Tune collects what it will store."""
+        path = Path(self._storage.trial_fs_path) if self._storage else Path(self.logdir)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return Path(self.logdir)
+        return path
+
     def step(self) -> dict[str, Any]:
-        """One iteration of the algorithm, and an evaluation where one is due."""
+        """One iteration of the algorithm, and an evaluation where one is due.
+
+        Raises:
+            TrialFailure: the guards' reason.
+        """
         started, cpu = time.perf_counter(), time.process_time()
-        result = self.algorithm.train()
+        with self._stopping_for_good():
+            result = self.algorithm.train()
         trained = time.perf_counter()
         before = self._env_steps
-        self._env_steps = int(result["env_runners"]["num_env_steps_sampled_lifetime"])
+        runners = result.get("env_runners", {})
+        self._env_steps = int(runners.get("num_env_steps_sampled_lifetime", before))
+        self.guard.check(result, self._env_steps - before)
         done = self._env_steps >= self.recipe.run.env_steps
-        metrics = train_metrics(result, self.recipe)
+        clock: dict[str, float] | None = getattr(self.algorithm, "seconds", None)
+        if clock is not None:
+            clock = {**clock, "whole": trained - started}
+        metrics = train_metrics(result, self.recipe, clock)
         if done or self._env_steps >= self._next_evaluation:
             metrics |= self._evaluate(final=done)
             self._objective = metrics["eval/objective"]
@@ -84,17 +128,40 @@ class Trial(tune.Trainable):
         if due:
             interval = self.recipe.run.checkpoint_env_steps
             self._next_checkpoint = (self._env_steps // interval + 1) * interval
+        if self.recipe.sweep.scheduler == "pbt":
+            metrics |= {
+                f"train/{name}": float(value)
+                for name, value in self._varied.items()
+                if isinstance(value, int | float)
+            }
+        notice, self._notice = self._notice, ""
         return {
             ENV_STEPS: self._env_steps,
             OBJECTIVE: self._objective,
             "done": done,
             tune.result.SHOULD_CHECKPOINT: due or done,
+            **({NOTICE: notice} if notice else {}),
             **metrics,
         }
 
+    @contextlib.contextmanager
+    def _stopping_for_good(self) -> Iterator[None]:
+        """Training that has blown up would do so again: the trial ends, its checkpoint stays."""
+        from algorithms.learner import NonFiniteError
+
+        try:
+            yield
+        except NonFiniteError as error:
+            reason = (
+                f"training blew up after {self._env_steps:,} env steps ({error.args[0]}); its "
+                "last checkpoint is from before"
+            )
+            guards.mark_stopped(self.folder, reason)
+            raise guards.TrialFailure(reason) from error
+
     def _evaluate(self, *, final: bool) -> dict[str, float]:
+        from experiments.building import MODULE
         from experiments.evaluate import evaluate_module
-        from experiments.stock import MODULE
 
         settings = self.recipe.evaluation
         module = self.algorithm.get_module(MODULE)
@@ -111,8 +178,8 @@ class Trial(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """RLlib's checkpoint, the portable policy beside it, and a manifest, written last."""
+        from experiments.building import MODULE
         from experiments.policy import save_policy
-        from experiments.stock import MODULE
 
         folder = Path(checkpoint_dir)
         self.algorithm.save_to_path(str((folder / CHECKPOINT).absolute()))
@@ -128,6 +195,7 @@ class Trial(tune.Trainable):
             "objective": self._objective,
             "next_evaluation": self._next_evaluation,
             "next_checkpoint": self._next_checkpoint,
+            "guard": self.guard.get_state(),
             "files": files,
         }
         temporary = folder / f".{MANIFEST}"
@@ -135,32 +203,55 @@ class Trial(tune.Trainable):
         temporary.replace(folder / MANIFEST)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Goes on from a whole checkpoint.
+        """Goes on from a checkpoint, or from the newest older one that is whole."""
+        from experiments.building import branch_levels
 
-        Raises:
-            BadInputError: it is not whole.
-        """
-        from experiments.stock import branch_levels
-
-        folder = Path(checkpoint_dir)
-        state = read_manifest(folder)
+        found = newest_whole(Path(checkpoint_dir))
+        if found is None:
+            self._notice = f"no checkpoint beside {checkpoint_dir} is whole; it starts anew."
+            return
+        folder, state = found
+        if folder != Path(checkpoint_dir):
+            self._notice = f"{checkpoint_dir} is damaged; it goes on from {folder.name}."
         self.algorithm.restore_from_path(str((folder / CHECKPOINT).absolute()))
-        branch_levels(self.algorithm, int(state["env_steps"]))
+        if self.recipe.algorithm == "ppo":
+            branch_levels(self.algorithm, int(state["env_steps"]))
         self._env_steps = state["env_steps"]
         self._objective = state["objective"]
         self._next_evaluation = state["next_evaluation"]
         self._next_checkpoint = state["next_checkpoint"]
+        self.guard.set_state(state.get("guard", {}))
 
     def cleanup(self) -> None:
         """Stops runners and learners."""
         self.algorithm.stop()
+        faulthandler.disable()
+        self._crash_log.close()
+        Path(self._crash_log.name).unlink(missing_ok=True)
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """One CPU for sampling and learning in one process, and one for each remote runner."""
         recipe = build_recipe(config)
+        ppo = recipe.ppo
         own = {"CPU": float(recipe.run.num_threads)}
-        return tune.PlacementGroupFactory([own] + [{"CPU": 1.0}] * recipe.ppo.num_env_runners)
+        if ppo.num_gpus and not ppo.num_learners:
+            own["GPU"] = ppo.num_gpus
+        learner = {"CPU": 1.0} | ({"GPU": ppo.num_gpus} if ppo.num_gpus else {})
+        return tune.PlacementGroupFactory(
+            [own] + [{"CPU": 1.0}] * ppo.num_env_runners + [learner] * ppo.num_learners
+        )
+
+
+def newest_whole(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """A checkpoint and its manifest: the one named if it is whole, else the newest older one."""
+    older = [one for one in folder.parent.glob(f"{CHECKPOINTS}*") if one.name < folder.name]
+    for one in [folder, *sorted(older, reverse=True)]:
+        try:
+            return one, read_manifest(one)
+        except BadInputError:
+            continue
+    return None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

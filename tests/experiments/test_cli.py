@@ -180,7 +180,7 @@ def test_help_explains_every_field(capsys: pytest.CaptureFixture[str], verb: str
         "Held-out levels played at the end, sampled and greedy; what rankings go by.",
         "Games that a runner plays side by side.",
         "Width of the layer that reads the `global` vector.",
-        "Env steps between checkpoints; the last state is always kept.",
+        "Env steps between checkpoints, which are what an interruption loses at most",
         "A minute of everything on tiny levels",
         "continues an unfinished run of this study",
     ):

@@ -62,8 +62,9 @@ def test_a_changed_recipe_survives_json(name: str) -> None:
 
 def test_flatten_names_every_field_of_every_part() -> None:
     recipe = find_recipe("smoke")
-    parts = {one.name for one in dataclasses.fields(Recipe)} - {"name"}
-    expected = {"name"} | {
+    plain = {"name", "algorithm"}
+    parts = {one.name for one in dataclasses.fields(Recipe)} - plain
+    expected = plain | {
         f"{part}.{one.name}" for part in parts for one in dataclasses.fields(getattr(recipe, part))
     }
     assert set(recipes.flatten(recipe)) == expected
@@ -146,7 +147,12 @@ def test_a_wrong_recipe_suggests_the_nearest() -> None:
         ("evaluation.presets", [1]),
         ("evaluation.presets", ("gatse",)),
         ("sweep.search", "bayes"),
-        ("sweep.scheduler", "pbt"),
+        ("sweep.scheduler", "pbtt"),
+        ("algorithm", "segment_pqo"),
+        ("ppo.advantage", "gea"),
+        ("ppo.rho_clip", 0.5),
+        ("ppo.value_clip", 0),
+        ("ppo.priority_beta", 1.5),
         ("sweep.space", 3),
         ("run.seed", -1),
         ("run.seed", "lucky"),
@@ -197,7 +203,10 @@ def test_a_recipe_is_named_like_its_function() -> None:
     "values",
     [
         {"ppo.minibatch": 1_000_000},
-        {"ppo.num_envs": 1, "ppo.fragment": 1, "ppo.minibatch": 1},
+        {"ppo.minibatch": 33},
+        {"ppo.num_learners": 3},
+        {"algorithm": "ppo", "ppo.minibatch": 1024},
+        {"algorithm": "ppo", "ppo.num_envs": 1, "ppo.fragment": 1, "ppo.minibatch": 1},
         {"sweep.seed": -1},
         {"sweep.seed": 1 << 32},
         {"run.seed": 1 << 63},

@@ -12,7 +12,7 @@ from env.errors import BadInputError
 from experiments import recipe as recipes
 from experiments.recipe import Recipe
 from experiments.recipes import find_recipe
-from experiments.runner import make_searcher
+from experiments.search import make_searcher
 from experiments.space import (
     Dimension,
     count_trials,
@@ -34,7 +34,7 @@ def variants(recipe: Recipe) -> list[dict[str, Any]]:
     """The configs that Tune makes of a sweep, without running it."""
     dimensions = parse_space(recipe)
     is_grid = recipe.sweep.search == "grid"
-    searcher = make_searcher(recipe)
+    searcher = make_searcher(recipe, dimensions)
     experiment = tune.Experiment(
         "any",
         tune.Trainable,

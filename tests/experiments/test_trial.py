@@ -16,10 +16,10 @@ from ray import tune
 from env.errors import BadInputError
 from env.pico_park import PicoParkRewards
 from experiments import recipe as recipes
+from experiments.building import MODULE
 from experiments.metrics import FAMILIES, metrics_of, step_of, train_metrics
 from experiments.policy import load_policy
 from experiments.recipes import find_recipe
-from experiments.stock import MODULE
 from experiments.trial import CHECKPOINT, MANIFEST, POLICY, Trial, build_recipe, read_manifest
 
 SMALL = {
@@ -66,6 +66,7 @@ def run(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
     learned = {key: one.clone() for key, one in learned_weights(trial).items()}
     while not results[-1]["done"]:
         results.append(trial.train())
+    final = {key: one.clone() for key, one in learned_weights(trial).items()}
     trial.save_checkpoint(str(folder / "end"))
     yield {
         "trial": trial,
@@ -74,6 +75,7 @@ def run(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
         "before": before,
         "weights": weights,
         "learned": learned,
+        "final": final,
     }
     trial.cleanup()
     torch.set_num_threads(threads)
@@ -219,21 +221,58 @@ def test_the_manifest_is_written_last(
         read_manifest(tmp_path / "broken")
 
 
-@pytest.mark.parametrize("victim", ["weights.safetensors", "module_state.pkl", "policy.json"])
-@pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
-def test_a_damaged_checkpoint_is_refused(
-    run: dict[str, Any], tmp_path: Path, victim: str, damage: str
-) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(run["folder"] / "middle", folder)
+def damage_file(folder: Path, victim: str, damage: str) -> None:
     path = next(folder.rglob(victim))
     data = path.read_bytes()
     path.write_bytes(data[:-1] if damage == "cut" else b"")
     if damage == "gone":
         path.unlink()
+
+
+@pytest.mark.parametrize("victim", ["weights.safetensors", "module_state.pkl", "policy.json"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
+def test_a_damaged_checkpoint_is_found_out(
+    run: dict[str, Any], tmp_path: Path, victim: str, damage: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(run["folder"] / "middle", folder)
+    damage_file(folder, victim, damage)
     with pytest.raises(BadInputError, match="damaged") as caught:
-        run["trial"].load_checkpoint(str(folder))
+        read_manifest(folder)
     assert victim in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(run: dict[str, Any], tmp_path: Path) -> None:
+    """The trial goes on from the newest older one that is whole, and says so."""
+    for number, name in enumerate(("middle", "end", "end")):
+        shutil.copytree(run["folder"] / name, tmp_path / f"checkpoint_{number:06}")
+    damage_file(tmp_path / "checkpoint_000001", MANIFEST, "empty")
+    damage_file(tmp_path / "checkpoint_000002", "weights.safetensors", "cut")
+    trial = Trial(config_of())
+    try:
+        trial.load_checkpoint(str(tmp_path / "checkpoint_000002"))
+        assert are_equal(learned_weights(trial), run["learned"])
+        result = trial.train()
+    finally:
+        trial.cleanup()
+    steps = [one["env_steps"] for one in run["results"]]
+    assert result["env_steps"] == steps[2]
+    assert "000002 is damaged" in result["notice"] and "000000" in result["notice"]
+
+
+def test_without_a_whole_checkpoint_a_trial_starts_anew(
+    run: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(run["folder"] / "middle", tmp_path / "checkpoint_000000")
+    damage_file(tmp_path / "checkpoint_000000", "policy.json", "gone")
+    trial = Trial(config_of())
+    try:
+        trial.load_checkpoint(str(tmp_path / "checkpoint_000000"))
+        result = trial.train()
+    finally:
+        trial.cleanup()
+    assert result["env_steps"] == run["results"][0]["env_steps"]
+    assert "starts anew" in result["notice"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"files": 3}'])
@@ -264,10 +303,9 @@ def test_a_trial_goes_on_from_its_checkpoint(run: dict[str, Any], tmp_path: Path
         reports = []
         while not reports or not reports[-1]["done"]:
             reports.append(trial.train())
+        assert are_equal(learned_weights(trial), run["final"])  # as if nothing had happened
     finally:
         trial.cleanup()
-    middle = run["results"][1]["env_steps"]
-    assert middle < reports[0]["env_steps"] < middle + 300
     # The schedules of evaluation, checkpoints and learning rate go on, too.
     later = run["results"][2:]
     assert len(reports) == len(later)
