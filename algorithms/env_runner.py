@@ -106,6 +106,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._next_level = 0
         self._finished: deque[NDArray[np.float64]] = deque(maxlen=WINDOW)
         self.env: BatchedGame | None = None
+        self._actor: BatchedActor | None = None
         self.num_envs = 0
         if self.worker_index > 0 or config.create_env_on_local_worker or not config.num_env_runners:
             self.make_env()
@@ -143,7 +144,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._num_rows = self.num_envs * self.env.num_agents
         self._episode_start = np.ones(self.num_envs, np.bool_)
         self._episode_numbers = np.zeros(self.num_envs, np.int64)
-        self._actor: BatchedActor | None = None
+        self._actor = None
         self._buffers: dict[str, NDArray[Any]] = {}
         if self._listens("on_environment_created"):
             context = dict(self.config.env_config)

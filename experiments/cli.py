@@ -140,8 +140,8 @@ def _run(verb: str, words: list[str]) -> int:
         command=again,
         announce=lambda line: console.print(line, highlight=False, soft_wrap=True),
     )
+    ranking.print_ranking(result, console)
     if result.ranking:
-        ranking.print_ranking(result, console)
         picture = result.folder / ranking.PICTURE
         title = f"{recipe.study}: {recipe.env.num_agents} cats on {recipe.env.preset}"
         ranking.draw_sweep(result.ranking, picture, title)

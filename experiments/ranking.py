@@ -44,11 +44,13 @@ def ranking_table(trials: Sequence[TrialResult]) -> Table:
 
 
 def print_ranking(result: StudyResult, console: Console) -> None:
-    """The ranking, and every trial that failed with its reason."""
-    console.print(ranking_table(result.ranking))
+    """The ranking, if there is one, and every trial that failed with its reason."""
+    if result.ranking:
+        console.print(ranking_table(result.ranking))
     for trial in result.trials:
         if trial.error:
-            console.print(f"failed: {trial.variant}: {trial.error}", highlight=False)
+            line = f"failed: {trial.variant}: {trial.error}"
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 def draw_sweep(trials: Sequence[TrialResult], path: Path, title: str) -> None:

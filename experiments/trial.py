@@ -153,8 +153,8 @@ class Trial(tune.Trainable):
             yield
         except NonFiniteError as error:
             reason = (
-                f"training blew up after {self._env_steps:,} env steps ({error.args[0]}); its "
-                "last checkpoint is from before"
+                f"training blew up after {self._env_steps:,} env steps (its last checkpoint is "
+                f"from before): {error.args[0]}"
             )
             guards.mark_stopped(self.folder, reason)
             raise guards.TrialFailure(reason) from error

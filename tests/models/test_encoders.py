@@ -123,8 +123,11 @@ def test_pieces_of_a_batch_change_nothing(parsed, make_observations):
     torch.testing.assert_close(encoder.planes.weight.grad, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_grid_that_breaks_its_promise_is_refused(parsed, make_observations):
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_a_grid_that_breaks_its_promise_is_refused(parsed, make_observations, in_one_step):
     encoder = build_encoder("small", SHAPE, parsed)
+    if not in_one_step:
+        encoder.fused = None
     grid = make_observations(2)["grid"]
     with pytest.raises(ValueError, match=r"arrives as torch.float32: hand it over as torch.uint8"):
         encoder(grid.float())

@@ -1,0 +1,415 @@
+"""What faults cost: env steps lost, seconds until training goes on, and what the user is told.
+
+    python -m benchmarks.faults                # every fault, a table
+    python -m benchmarks.faults kill_trial     # those named
+
+Each fault strikes a small training run on a Ray of its own. A crash may cost at most the env steps
+since the last checkpoint; a simulator that keeps crashing or hanging fails the trial with the
+reason. Exits with 1 if any doesn't.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+ENV_STEPS = 16_384
+CHECKPOINT_ENV_STEPS = 2_048
+STRIKE_AT = 7_000
+"""Env steps after which the fault strikes: in the middle, between two checkpoints."""
+HANG_S = 3.0
+PATIENCE_S = 180.0
+
+MARK = "CLOWDER_FAULTS_RUN"
+"""Environment variable by which a run's processes are told from others' on this machine."""
+MODE = "CLOWDER_FAULTS_MODE"
+"""Environment variable that makes the simulators of a run crash or hang."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a run that a fault struck."""
+
+    fault: str
+    bar: str
+    """What is promised."""
+    holds: bool
+    env_steps: int
+    """Of the last report."""
+    lost_env_steps: int
+    """Sampled twice, since the trial went back to a checkpoint."""
+    recovery_s: float
+    """From the fault to the next report, or to the end of a run that fails; seconds."""
+    told: str
+    """Last words to the user about it."""
+
+
+class Run:
+    """A training run in processes of its own."""
+
+    def __init__(self, folder: Path, *flags: str, mode: str = "") -> None:
+        self.folder = folder
+        self.flags = flags
+        self.mode = mode
+        self.output = folder / "output.txt"
+        self.mark = f"{os.getpid()}-{folder.name}"
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Starts it, or starts it again: the same command, as a user would."""
+        settings = {
+            "evaluation.num-levels": 16,
+            "evaluation.num-final-levels": 16,
+            "evaluation.every-env-steps": 1_000_000,
+            "run.env-steps": ENV_STEPS,
+            "run.checkpoint-env-steps": CHECKPOINT_ENV_STEPS,
+            "run.storage": self.folder,
+            "run.tracking-uri": f"sqlite:///{self.folder}/mlflow.db",
+        }
+        words = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+        return subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.faults", "--drive", "smoke", *words, *self.flags],
+            stdout=self.output.open("ab"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, MARK: self.mark, MODE: self.mode, "PYTHONPATH": str(ROOT)},
+        )
+
+    def rows(self) -> list[int]:
+        """Env steps of every report so far, in the order in which they were written."""
+        found = sorted(self.folder.glob("smoke/*/*/result.json"))
+        lines = found[-1].read_text().splitlines() if found else []
+        return [json.loads(line)["env_steps"] for line in lines if line.endswith("}")]
+
+    def wait_for(self, env_steps: int, process: subprocess.Popen[bytes]) -> None:
+        """Waits until a report has that many.
+
+        Raises:
+            TimeoutError: it never came.
+        """
+        self._wait(lambda: bool(self.rows()) and self.rows()[-1] >= env_steps, process)
+
+    def wait_for_more(self, count: int, process: subprocess.Popen[bytes]) -> None:
+        """Waits until there are more than `count` reports."""
+        self._wait(lambda: len(self.rows()) > count, process)
+
+    def _wait(self, is_there: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not is_there():
+            if time.monotonic() > end or process.poll() is not None:
+                raise TimeoutError(f"nothing more came; see {self.output.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def pids(self, name: str) -> list[int]:
+        """Processes of this run whose command line begins with `name`."""
+        return [pid for pid, line in self._processes() if line.startswith(name)]
+
+    def _processes(self) -> Iterator[tuple[int, str]]:
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and f"{MARK}={self.mark}".encode() in (
+                    entry / "environ"
+                ).read_bytes().split(b"\0"):
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    yield int(entry.name), line
+            except OSError:
+                continue  # gone, or not ours
+
+    def clean(self) -> None:
+        """Leaves no process behind."""
+        for pid, _ in list(self._processes()):
+            kill(pid)
+
+    def points_twice(self) -> int:
+        """Points of one metric that MLflow has more than once for a step."""
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+        twice = 0
+        for experiment in client.search_experiments():
+            for run in client.search_runs([experiment.experiment_id]):
+                points = client.get_metric_history(run.info.run_id, "train/entropy")
+                steps = [one.step for one in points]
+                twice += len(steps) - len(set(steps))
+        return twice
+
+    def num_trial_runs(self) -> int:
+        """Trials that MLflow knows: a resumed one is the same."""
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+        runs = [
+            one
+            for experiment in client.search_experiments()
+            for one in client.search_runs([experiment.experiment_id])
+        ]
+        return sum("mlflow.parentRunId" in one.data.tags for one in runs)
+
+
+def kill(pid: int) -> None:
+    """Kills a process that may be gone already."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def lost_steps(rows: list[int]) -> int:
+    """Env steps that were sampled twice: from each report that goes back to the one before it."""
+    batch = rows[0]
+    return sum(
+        before - (after - batch) for before, after in itertools.pairwise(rows) if after <= before
+    )
+
+
+# -- the faults
+
+
+def kill_trial(folder: Path) -> Outcome:
+    """kill -9 of the trial's process."""
+    return _killed(folder, "kill_trial", "ray::Trial")
+
+
+def kill_runner(folder: Path) -> Outcome:
+    """kill -9 of one of two remote runners."""
+    return _killed(
+        folder,
+        "kill_runner",
+        "ray::BatchedEnvRunner",
+        "--ppo.num-env-runners",
+        "2",
+        "--ppo.num-envs",
+        "4",
+    )
+
+
+def _killed(folder: Path, fault: str, victim: str, *flags: str) -> Outcome:
+    run = Run(folder, *flags)
+    process = run.start()
+    try:
+        run.wait_for(STRIKE_AT, process)
+        os.kill(run.pids(victim)[0], signal.SIGKILL)
+        count, struck = len(run.rows()), time.monotonic()
+        run.wait_for_more(count + 1, process)
+        recovery = time.monotonic() - struck
+        process.wait(PATIENCE_S)
+    finally:
+        run.clean()
+    return _recovered(run, fault, process.returncode, recovery)
+
+
+def kill_driver(folder: Path) -> Outcome:
+    """kill -9 of the driver; the same command again."""
+    run = Run(folder)
+    process = run.start()
+    try:
+        run.wait_for(STRIKE_AT, process)
+        process.kill()
+        count, struck = len(run.rows()), time.monotonic()
+        process.wait()
+        run.clean()
+        process = run.start()
+        run.wait_for_more(count, process)
+        recovery = time.monotonic() - struck
+        process.wait(PATIENCE_S)
+    finally:
+        run.clean()
+    return _recovered(run, "kill_driver", process.returncode, recovery)
+
+
+def truncated_checkpoint(folder: Path) -> Outcome:
+    """Ctrl-C, the newest checkpoint cut short, the same command again."""
+    run = Run(folder)
+    process = run.start()
+    try:
+        run.wait_for(STRIKE_AT, process)
+        os.kill(process.pid, signal.SIGINT)
+        process.wait(PATIENCE_S)
+        newest = sorted(folder.glob("smoke/*/*/checkpoint_*"))[-1]
+        for path in newest.rglob("*"):
+            if path.is_file():
+                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        count, struck = len(run.rows()), time.monotonic()
+        process = run.start()
+        run.wait_for_more(count, process)
+        recovery = time.monotonic() - struck
+        process.wait(PATIENCE_S)
+    finally:
+        run.clean()
+    return _recovered(run, "truncated_checkpoint", process.returncode, recovery, intervals=2)
+
+
+def _recovered(run: Run, fault: str, status: int, recovery_s: float, intervals: int = 1) -> Outcome:
+    """A run must end well, with at most so many checkpoint intervals sampled twice."""
+    rows = run.rows()
+    lost = lost_steps(rows)
+    allowed = intervals * CHECKPOINT_ENV_STEPS + rows[0]
+    holds = (
+        status == 0
+        and rows[-1] >= ENV_STEPS
+        and lost <= allowed
+        and run.points_twice() == 0
+        and run.num_trial_runs() == 1
+    )
+    return Outcome(
+        fault=fault,
+        bar=f"completes, at most {allowed:,} lost, no point twice",
+        holds=holds,
+        env_steps=rows[-1],
+        lost_env_steps=lost,
+        recovery_s=recovery_s,
+        told=_told(run, "damaged"),
+    )
+
+
+def segfault(folder: Path) -> Outcome:
+    """The simulator crashes every 300 steps."""
+    return _failing(folder, "segfault", "crashed", mode="segfault")
+
+
+def hang(folder: Path) -> Outcome:
+    """The simulator hangs for good, the interpreter's lock held, after 300 steps."""
+    return _failing(folder, "hang", "hung", "--run.hang-timeout-s", str(HANG_S), mode="hang")
+
+
+def segfault_in_runners(folder: Path) -> Outcome:
+    """The simulators of two remote runners crash every 300 steps."""
+    flags = ("--ppo.num-env-runners", "2", "--ppo.num-envs", "4")
+    return _failing(folder, "segfault_in_runners", "crashed or hung", *flags, mode="segfault")
+
+
+def not_a_number(folder: Path) -> Outcome:
+    """A learning rate that blows training up."""
+    return _failing(folder, "not_a_number", "blew up", "--ppo.lr", "1e30", "--ppo.lr-end", "1e30")
+
+
+def _failing(folder: Path, fault: str, reason: str, *flags: str, mode: str = "") -> Outcome:
+    """A run must end as failed and say why."""
+    run = Run(folder, *flags, mode=mode)
+    started = time.monotonic()
+    process = run.start()
+    try:
+        process.wait(PATIENCE_S)
+    finally:
+        run.clean()
+    rows = run.rows() or [0]
+    told = _told(run, "failed: ")
+    return Outcome(
+        fault=fault,
+        bar="fails with the reason",
+        holds=process.returncode == 1 and reason in told and rows[-1] < ENV_STEPS,
+        env_steps=rows[-1],
+        lost_env_steps=lost_steps(rows),
+        recovery_s=time.monotonic() - started,
+        told=told,
+    )
+
+
+def _told(run: Run, word: str) -> str:
+    """The last line of the output with that word."""
+    lines = [one.strip() for one in run.output.read_text().splitlines() if word in one]
+    return lines[-1].replace(str(run.folder), "...") if lines else ""
+
+
+FAULTS: dict[str, Callable[[Path], Outcome]] = {
+    one.__name__: one
+    for one in (
+        kill_runner,
+        kill_trial,
+        kill_driver,
+        truncated_checkpoint,
+        segfault,
+        segfault_in_runners,
+        hang,
+        not_a_number,
+    )
+}
+
+
+# -- inside a run's processes
+
+
+def break_simulators() -> None:
+    """Makes every simulator of this process crash or hang at its 300th step: a hook that Ray calls
+    in each of its workers."""
+    from env.batch import BatchedGame
+
+    step, count = BatchedGame.step, 0
+
+    def broken(self: BatchedGame, actions: object) -> None:
+        nonlocal count
+        count += 1
+        if count == 300:
+            if os.environ[MODE] == "segfault":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            while True:  # never lets the interpreter's lock go for long
+                pass
+        step(self, actions)  # type: ignore[arg-type]
+
+    BatchedGame.step = broken  # type: ignore[method-assign]
+
+
+def drive(words: list[str]) -> int:
+    """The command line `clowder train`, on a Ray whose workers are broken if MODE says so."""
+    import logging
+
+    from experiments import cli, session
+
+    session.prepare()
+    import ray
+
+    hook = {"worker_process_setup_hook": "benchmarks.faults.break_simulators"}
+    ray.init(
+        address="local",
+        num_cpus=4,  # counted, not there: room for a trial with two runners
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=False,
+        runtime_env=hook if os.environ.get(MODE) else None,
+    )
+    return cli.main(["train", *words])
+
+
+def main() -> None:
+    """Command line, see the top of this file."""
+    if sys.argv[1:2] == ["--drive"]:
+        sys.exit(drive(sys.argv[2:]))
+    names = sys.argv[1:] or list(FAULTS)
+    for name in names:
+        if name not in FAULTS:
+            sys.exit(f"there is no fault {name!r}; choose from {', '.join(FAULTS)}.")
+    table = Table(title=f"of {ENV_STEPS:,} env steps, a checkpoint every {CHECKPOINT_ENV_STEPS:,}")
+    for column in ("fault", "bar", "holds", "env steps", "lost", "seconds", "told"):
+        table.add_column(column)
+    outcomes = []
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            one = FAULTS[name](Path(folder))
+        outcomes.append(one)
+        table.add_row(
+            one.fault,
+            one.bar,
+            "yes" if one.holds else "NO",
+            f"{one.env_steps:,}",
+            f"{one.lost_env_steps:,}",
+            f"{one.recovery_s:.1f}",
+            one.told,
+        )
+    Console(width=160).print(table)
+    sys.exit(0 if all(one.holds for one in outcomes) else 1)
+
+
+if __name__ == "__main__":
+    main()
