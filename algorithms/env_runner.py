@@ -247,7 +247,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             name: {key: np.array(one.cpu()) for key, one in state.items()}
             for name, state in actor.states.items()
         }
-        records = []
+        records: list[NDArray[np.void]] = []
         for t in range(num_steps):
             for name, one in observations.items():
                 buffers[name][:, t] = one
@@ -270,10 +270,11 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
                 self._value_cut_games(sim, actor, buffers["final_values"][:, t])
             self._episode_start = sim.terminated | sim.truncated
             if self._episode_start.any():
-                records.append(self._end_episodes(sim, actor))
+                records.extend(self._end_episodes(sim, actor))
         start = torch.from_numpy(np.repeat(self._episode_start, num_agents))
         bootstrap = actor.act(tensors, start, remember=False, greedy=True).values.numpy()
-        episodes = np.concatenate(records) if records else sim.episodes()
+        episodes = np.concatenate([*records, sim.episodes()])
+        self._remember(sim, episodes)
         rollouts = Rollouts(
             modules=self._split(actor, buffers, states, bootstrap),
             num_env_steps=num_steps * self.num_envs,
@@ -332,24 +333,28 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             record=record,
         )
 
-    def _end_episodes(self, sim: BatchedGame, actor: BatchedActor) -> NDArray[np.void]:
-        """Tells callbacks of games that ended, and seats their next episodes."""
-        records = sim.episodes()
-        self._remember(sim, records)
+    def _end_episodes(self, sim: BatchedGame, actor: BatchedActor) -> list[NDArray[np.void]]:
+        """Tells callbacks of games that ended, and seats their next episodes.
+
+        Returns the records that it has fetched: none, if nobody asked for them yet.
+        """
+        fetched = []
         if self._listens("on_episode_end"):
-            for record in records:
+            fetched.append(sim.episodes())
+            for record in fetched[0]:
                 self._call("on_episode_end", episode=self._episode(int(record["game"]), record))
         ended = np.flatnonzero(self._episode_start)
         self._episode_numbers[ended] += 1
         self._seat(ended, actor)
-        return records
+        return fetched
 
     def _remember(self, sim: BatchedGame, records: NDArray[np.void]) -> None:
         """Keeps length, return and terms (means over agents) of the newest episodes."""
         weights = np.array(list(sim.reward_weights.by_term().values()))
-        for record in records:
-            terms = record["terms"].mean(0)
-            self._finished.append(np.array([record["length"], terms @ weights, *terms]))
+        records = records[-WINDOW:]
+        terms = records["terms"].mean(1)
+        rows = np.column_stack([records["length"], terms @ weights, terms])
+        self._finished.extend(rows)
 
     def _value_cut_games(
         self, sim: BatchedGame, actor: BatchedActor, final_values: NDArray[np.float32]
@@ -386,8 +391,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
                 **dict.fromkeys(("terminated", "truncated", "alive", "episode_start"), np.bool_),
                 "owner": np.int16,
             }
+            # A tick after the other in memory, so that each writes to one place.
             self._buffers = {
-                name: np.zeros((rows, num_steps), kind) for name, kind in kinds.items()
+                name: np.zeros((num_steps, rows), kind).T for name, kind in kinds.items()
             }
             for part in self.env.parts:
                 self._buffers[part.name] = np.zeros((rows, num_steps, *part.shape), part.dtype)

@@ -35,6 +35,7 @@ SCHEDULED = ("entropy_coeff", "priority_beta")
 
 # Names of a minibatch's parts that are ours.
 ADVANTAGES, TARGETS, ACTIVE, OWNED, WEIGHTS = "advantages", "targets", "active", "owned", "weights"
+NUM_ACTIVE, NUM_OWNED = "num_active", "num_owned"
 VISITED = "visited"
 
 
@@ -50,6 +51,16 @@ class SegmentPPOLearner(TorchLearner):  # type: ignore[misc]
         super().build()
         self._generator = torch.Generator().manual_seed(self.config.seed or 0)
         self._current: dict[str, dict[str, float]] = {}
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Adam in one call a step: RLlib's default takes one an operation and parameter."""
+        parameters = self.get_parameters(self.module[module_id])
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=torch.optim.Adam(parameters, fused=True),
+            params=parameters,
+            lr_or_lr_schedule=config.lr,
+        )
 
     # -- RLlib's hook: one iteration
 
@@ -111,17 +122,25 @@ class SegmentPPOLearner(TorchLearner):  # type: ignore[misc]
         """Every minibatch of a module."""
         log: list[Tensor] = []
         first: Tensor | None = None
+        part_size = (config.microbatch_size or config.minibatch_size) // buffer.num_steps
         for rows, batch in self._minibatches(name, config, buffer):
-            batches = {name: batch}
-            forward = self.module.forward_train(batches)
-            losses = self.compute_losses(fwd_out=forward, batch=batches)
-            ratios, values, stats = batch[VISITED]
+            gradients: dict[Any, Tensor] = {}
+            visits, losses = [], []
+            for part in _parts(batch, max(1, part_size)):
+                batches = {name: part}
+                forward = self.module.forward_train(batches)
+                loss = self.compute_losses(fwd_out=forward, batch=batches)
+                found = self.compute_gradients(loss)
+                gradients = _add(gradients, found) if gradients else found
+                ratios, values, stats = part[VISITED]
+                visits.append((ratios, values))
+                losses.append(torch.stack([loss[name].detach(), *stats]))
+            ratios, values = (torch.cat(one) for one in zip(*visits, strict=True))
             if first is None:
                 first = ((ratios.log().abs()) * batch[ACTIVE]).max()
-            gradients = self.postprocess_gradients(self.compute_gradients(losses))
-            self.apply_gradients(gradients)
+            self.apply_gradients(self.postprocess_gradients(gradients))
             buffer.visit(rows, ratios, values)
-            log.append(torch.stack([losses[name].detach(), *stats]))
+            log.append(torch.stack(losses).sum(0))
         assert first is not None
         means = torch.stack(log).mean(0).tolist()
         self.metrics.log_dict(
@@ -166,18 +185,26 @@ class SegmentPPOLearner(TorchLearner):  # type: ignore[misc]
         self, buffer: SegmentBuffer, rows: Tensor, weights: Tensor | None
     ) -> dict[str, Any]:
         estimated = buffer.advantages()
+
+        def take(value: Tensor) -> Tensor:
+            return value.index_select(0, rows)  # an index in brackets is 18 times as slow
+
+        active, owned = take(buffer.active), take(buffer.owned)
+        num_active = active.sum().clamp(min=1)
         return {
-            Columns.OBS: {key: one[rows] for key, one in buffer.observations.items()},
-            Columns.STATE_IN: {key: one[rows] for key, one in buffer.states.items()},
-            EPISODE_START: buffer.episode_start[rows],
-            Columns.ACTIONS: buffer.actions[rows],
-            Columns.ACTION_LOGP: buffer.log_probabilities[rows],
-            Columns.VF_PREDS: buffer.behaviour_values[rows],
-            ADVANTAGES: estimated.advantages[rows],
-            TARGETS: estimated.targets[rows],
-            ACTIVE: buffer.active[rows],
-            OWNED: buffer.owned[rows],
+            Columns.OBS: {key: take(one) for key, one in buffer.observations.items()},
+            Columns.STATE_IN: {key: take(one) for key, one in buffer.states.items()},
+            EPISODE_START: take(buffer.episode_start),
+            Columns.ACTIONS: take(buffer.actions),
+            Columns.ACTION_LOGP: take(buffer.log_probabilities),
+            Columns.VF_PREDS: take(buffer.behaviour_values),
+            ADVANTAGES: _normalise(take(estimated.advantages), active, num_active),
+            TARGETS: take(estimated.targets),
+            ACTIVE: active,
+            OWNED: owned,
             WEIGHTS: weights,
+            NUM_ACTIVE: num_active,
+            NUM_OWNED: owned.sum().clamp(min=1),
         }
 
     # -- RLlib's hook: the loss
@@ -187,7 +214,8 @@ class SegmentPPOLearner(TorchLearner):  # type: ignore[misc]
     ) -> Any:
         """PPO's clipped loss (Schulman et al. 2017, eq. 7 and 9), means over what isn't masked.
 
-        Leaves the new ratios, values and statistics in the batch.
+        Of a part of a minibatch it is the part's share: the whole's is the sum. Leaves the new
+        ratios, values and statistics in the batch.
         """
         module = self.module[module_id].unwrapped()
         logits = fwd_out[Columns.ACTION_DIST_INPUTS].float()
@@ -196,13 +224,13 @@ class SegmentPPOLearner(TorchLearner):  # type: ignore[misc]
         taken = log_probabilities.gather(-1, batch[Columns.ACTIONS][..., None])[..., 0]
         active = batch[ACTIVE].float()
         owned = batch[OWNED].float()
-        num_active, num_owned = active.sum().clamp(min=1), owned.sum().clamp(min=1)
+        num_active, num_owned = batch[NUM_ACTIVE], batch[NUM_OWNED]
         weights = 1.0 if batch[WEIGHTS] is None else batch[WEIGHTS][:, None]
 
         # A waiting row's action does nothing: whatever the ratio is, it counts for nothing.
         log_ratios = (taken - batch[Columns.ACTION_LOGP]) * active
         ratios = log_ratios.exp()
-        advantages = _normalise(batch[ADVANTAGES], active, num_active)
+        advantages = batch[ADVANTAGES]
         clipped = ratios.clamp(1 - config.clip_param, 1 + config.clip_param)
         surrogate = torch.minimum(advantages * ratios, advantages * clipped)
         policy_loss = -(surrogate * active * weights).sum() / num_active
@@ -289,6 +317,29 @@ def _at(setting: Any, now: int) -> float:
         return float(setting)
     steps, levels = zip(*setting, strict=True)
     return float(np.interp(now, steps, levels))
+
+
+def _parts(batch: dict[str, Any], num_rows: int) -> Iterator[dict[str, Any]]:
+    """Parts of a minibatch, so many rows each, that pass one after the other to save memory."""
+    total = len(batch[ACTIVE])
+    if num_rows >= total:
+        yield batch
+        return
+
+    def cut(value: Any, start: int) -> Any:
+        if isinstance(value, dict):
+            return {key: cut(one, start) for key, one in value.items()}
+        return value[start : start + num_rows] if value is not None and value.dim() else value
+
+    for start in range(0, total, num_rows):
+        yield {key: cut(one, start) for key, one in batch.items()}
+
+
+def _add(sums: dict[Any, Tensor], more: Mapping[Any, Tensor]) -> dict[Any, Tensor]:
+    """Adds up the gradients of a minibatch's parts, in place."""
+    for key, one in more.items():
+        sums[key].add_(one)
+    return sums
 
 
 def _normalise(advantages: Tensor, mask: Tensor, count: Tensor) -> Tensor:

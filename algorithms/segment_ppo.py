@@ -84,6 +84,7 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
         self.priority_alpha = 0.0
         self.priority_beta: Any = 1.0
         self.priority_epsilon = 1e-6
+        self.microbatch_size: int | None = None
         self.hang_timeout_s: float | None = None
         self.hang_log_dir: str | None = None
         # RLlib waits a minute before it starts a runner again whose code has raised an error.
@@ -100,6 +101,7 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
         priority_alpha: float = NotProvided,
         priority_beta: float | list[list[float]] = NotProvided,
         priority_epsilon: float = NotProvided,
+        microbatch_size: int | None = NotProvided,
         **kwargs: Any,
     ) -> SegmentPPOConfig:
         """Settings of the method.
@@ -114,6 +116,8 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
             priority_beta: how fully the importance weights undo what drawing by size favours; a
                 number, or RLlib's schedule over env steps, such as [[0, 0.4], [1e6, 1]].
             priority_epsilon: added to every segment's weight.
+            microbatch_size: agent-steps that pass through the network at a time, whole segments;
+                gradients of a minibatch's parts add up to the minibatch's own. None: all at once.
             **kwargs: PPO's: lr, gamma, lambda_, clip_param, vf_loss_coeff, entropy_coeff,
                 grad_clip, num_epochs, minibatch_size.
         """
@@ -126,6 +130,7 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
             "priority_alpha": priority_alpha,
             "priority_beta": priority_beta,
             "priority_epsilon": priority_epsilon,
+            "microbatch_size": microbatch_size,
         }
         for name, value in given.items():
             if value is not NotProvided:
@@ -165,6 +170,13 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
             self._value_error(
                 f"minibatch_size is {self.minibatch_size} agent-steps, which is no whole number of "
                 f"segments of {length}; give a multiple."
+            )
+        if self.microbatch_size is not None and (
+            self.microbatch_size < 1 or self.microbatch_size % length
+        ):
+            self._value_error(
+                f"microbatch_size is {self.microbatch_size} agent-steps, which is no whole number "
+                f"of segments of {length}; give a multiple, or None."
             )
         if self.advantage not in get_args(AdvantageMode):
             known = ", ".join(get_args(AdvantageMode))

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -27,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measure import Bar, machine, paired, ratio, report
 from env import PicoPark, PicoParkConfig
 from env.conformance import random_actions
 from env.pico_park import presets
@@ -120,31 +119,6 @@ def copier(folder: Path, num_bytes: int) -> Callable[[int], None]:
     return lambda num_steps: module.lib.copy_steps(*pointers, num_bytes, num_steps)
 
 
-def cpu_seconds(run: Callable[[int], None], num_steps: int) -> float:
-    """CPU time of this process for so many steps."""
-    start = time.process_time()
-    run(num_steps)
-    return time.process_time() - start
-
-
-def paired(
-    runs: dict[Any, tuple[Callable[[int], None], int]], num_pairs: int
-) -> dict[Any, list[float]]:
-    """CPU seconds a step of several (function, steps), taking turns."""
-    for run, steps in runs.values():
-        run(max(1, steps // 4))
-    found: dict[Any, list[float]] = {name: [] for name in runs}
-    for _ in range(num_pairs):
-        for name, (run, steps) in runs.items():
-            found[name].append(cpu_seconds(run, steps) / steps)
-    return found
-
-
-def ratio(over: list[float], under: list[float]) -> float:
-    """Median of the pairs' ratios."""
-    return statistics.median(a / b for a, b in zip(over, under, strict=True))
-
-
 def against_copying(num_pairs: int) -> tuple[float, float]:
     """Millions of agent-steps a second, and the speed as a share of the copying loop's."""
     bench = Bench()
@@ -224,17 +198,6 @@ def threads_against_processes(num_pairs: int, *, num_envs: int) -> float:
     return share
 
 
-def processor() -> str:
-    """The processor's name, as far as the system tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def main() -> int:
     """Command line, see the top of this file; returns the exit status."""
     parser = argparse.ArgumentParser(description="Measure the Pico Park simulator.")
@@ -242,8 +205,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=15, help="measurements of each kind")
     arguments = parser.parse_args()
     pairs = arguments.pairs
-    load = os.getloadavg()[0]
-    print(f"{processor()}, {os.cpu_count()} cores, load {load:.1f} when this began")
+    print(machine())
     million, share = against_copying(pairs)
     print("\nby number of games, 4 agents (cost of an agent-step; 64 games: 1)")
     by_games = {f"{n:5d} games": Bench(num_envs=n) for n in (16, 64, 256, 1024)}
@@ -257,19 +219,25 @@ def main() -> int:
     # Calls of 20 microseconds hand the interpreter's lock over too often: told, not judged.
     threads_against_processes(pairs, num_envs=64)
     threads = threads_against_processes(pairs, num_envs=256)
-    bars = [
-        ("million agent-steps a second", million, ">=", MILLION_STEPS_BAR),
-        ("share of the copying loop", share, ">=", COPY_BAR),
-        ("dearest over cheapest, 16 to 1,024 games", games_spread, "<=", SPREAD_BAR),
-        ("dearest over cheapest, 2 to 8 agents", agents_spread, "<=", SPREAD_BAR),
-        ("threads as a share of processes", threads, ">=", THREADS_BAR),
-    ]
-    print("\nbars")
-    missed = 0
-    for name, value, relation, bar in bars:
-        holds = value >= bar if relation == ">=" else value <= bar
-        missed += not holds
-        print(f"  {'met   ' if holds else 'MISSED'} {name}: {value:.2f} ({relation} {bar})")
+    missed = report(
+        [
+            Bar(name="million agent-steps a second", value=million, bar=MILLION_STEPS_BAR),
+            Bar(name="share of the copying loop", value=share, bar=COPY_BAR),
+            Bar(
+                name="dearest over cheapest, 16 to 1,024 games",
+                value=games_spread,
+                bar=SPREAD_BAR,
+                at_most=True,
+            ),
+            Bar(
+                name="dearest over cheapest, 2 to 8 agents",
+                value=agents_spread,
+                bar=SPREAD_BAR,
+                at_most=True,
+            ),
+            Bar(name="threads as a share of processes", value=threads, bar=THREADS_BAR),
+        ]
+    )
     return 1 if arguments.check and missed else 0
 
 

@@ -83,6 +83,7 @@ def segment_ppo(recipe: Recipe, log_dir: str) -> SegmentPPOConfig:
         c_clip=ppo.c_clip,
         value_clip=ppo.value_clip,
         priority_alpha=ppo.priority_alpha,
+        microbatch_size=ppo.microbatch,
         priority_beta=[[0, ppo.priority_beta], [run.env_steps, 1.0]],
     ).watchdog(hang_timeout_s=run.hang_timeout_s or None, log_dir=log_dir)
 

@@ -69,6 +69,9 @@ class PPOConfig:
     """Ticks of each game in a batch: the length of a segment."""
     minibatch: int = 2048
     """Agent-steps in a minibatch."""
+    microbatch: int | None = None
+    """Only `segment_ppo`: agent-steps that pass through the network at a time, to save memory; the
+    gradients add up to the minibatch's own. None: the whole minibatch."""
     num_env_runners: int = 0
     """Remote runners; 0: one process samples and learns."""
     num_learners: int = 0
@@ -128,6 +131,13 @@ class PPOConfig:
                 raise BadInputError(
                     f"minibatch is {self.minibatch}, which is no whole number of segments of "
                     f"{self.fragment} steps (ppo.fragment); give a multiple."
+                )
+            if self.microbatch is not None and (
+                self.microbatch < 1 or self.microbatch % self.fragment
+            ):
+                raise BadInputError(
+                    f"microbatch is {self.microbatch}, which is no whole number of segments of "
+                    f"{self.fragment} steps (ppo.fragment); give a multiple, or none."
                 )
             share = self.batch_env_steps * num_agents // max(1, self.num_learners)
             if self.minibatch > share:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from env.errors import unknown_name
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments.recipe import EvaluationConfig, PPOConfig, Recipe, RunConfig, SweepConfig
+from models import ModelConfig
 
 
 def meadow() -> Recipe:
@@ -37,12 +38,27 @@ def pico_park() -> Recipe:
 
 
 def blog() -> Recipe:
-    """The original experiment's rewards on its own layout of levels."""
+    """The original experiment: its network, rewards, layout of levels and settings; but Adam where
+    it had Muon, and as many steps as a machine without a GPU makes in an hour and a half."""
     return Recipe(
         name="blog",
         env=PicoParkConfig(preset="classic"),
         rewards=PicoParkRewards.preset("blog"),
-        run=RunConfig(env_steps=5_000_000),
+        model=ModelConfig(encoder="blog", precision="bfloat16"),
+        ppo=PPOConfig(
+            num_envs=512,
+            minibatch=32_768,
+            microbatch=1024,
+            entropy=0.03,
+            entropy_end=0.03,
+            gamma=0.995,
+            lambda_=0.9,
+            value_coefficient=2.0,
+            gradient_norm=1.5,
+            lr_end=0.0,
+        ),
+        evaluation=EvaluationConfig(every_env_steps=500_000),
+        run=RunConfig(env_steps=10_000_000),
     )
 
 

@@ -16,6 +16,7 @@ GRID_CHANNELS = "grid_channels"
 """Key of RLlib's ``model_config`` that holds the environment's list of grid channels."""
 
 EncoderName = Literal["small", "blog", "mlp"]
+Precision = Literal["float32", "bfloat16"]
 ChannelKind = Literal["flag", "category"]
 
 # PPO and APPO write this into every model_config. It asks for nothing here: actor and critic
@@ -50,10 +51,18 @@ class ModelConfig:
     lstm_size: int = 128
     """Width of the LSTM's state (h and c each). Unused without `lstm`."""
 
+    precision: Precision = "float32"
+    """What the layers between the grid and the LSTM compute in, acting and learning alike. The
+    weights, the LSTM, actor and critic are float32 in any case."""
+
     def __post_init__(self) -> None:
         if self.encoder not in get_args(EncoderName):
             raise ValueError(
                 f"encoder {self.encoder!r} is unknown: choose one of {_listed(EncoderName)}."
+            )
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"precision {self.precision!r} is unknown: choose one of {_listed(Precision)}."
             )
         if not isinstance(self.lstm, bool):
             raise ValueError(f"lstm must be True or False, not {self.lstm!r}.")

@@ -175,9 +175,9 @@ class _Lookup(torch.autograd.Function):
 class GridEncoder(nn.Module):
     """Planes, then a network that ends in a vector.
 
-    On a CPU in float32 the planes, a convolution that reads them and its ReLU are one step that
-    makes no planes, see `models.grid_conv`; elsewhere they are ordinary layers. Both give the same
-    features and gradients but for rounding.
+    On a CPU the planes, a convolution that reads them and its ReLU are one step that makes no
+    planes and computes in float32, see `models.grid_conv`; elsewhere they are ordinary layers. Both
+    give the same features and gradients but for rounding.
 
     Args:
         planes: From bytes to floats.
@@ -217,7 +217,6 @@ class GridEncoder(nn.Module):
             and grid.shape[1:] == self.fused.grid_shape
             and grid.device == self.body[0].weight.device == torch.device("cpu")
             and self.body[0].weight.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu")
         )
 
     def _in_one_step(self, grid: Tensor) -> Iterator[Tensor]:
@@ -227,7 +226,8 @@ class GridEncoder(nn.Module):
             raise AssertionError("a byte was refused that is a value of its channel")
         rows, used = found
         convolution, _, *rest = self.body
-        table = make_table(self.planes.of_combinations(used), convolution.weight)
+        with torch.autocast("cpu", enabled=False):
+            table = make_table(self.planes.of_combinations(used), convolution.weight)
         for piece in rows.split(self.piece_size):
             features = convolve(self.fused, piece, table, convolution.bias)
             for layer in rest:

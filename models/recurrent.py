@@ -174,10 +174,12 @@ class RecurrentActorCritic(TorchRLModule, ValueFunctionAPI):
                 f"the grid arrives with shape {tuple(grid.shape)}: give it a batch axis, and a"
                 " time axis behind it or none."
             )
-        grid_features = self.encoder(grid.reshape(-1, *grid.shape[-3:]))
-        global_features = self.global_net(global_vector.reshape(-1, global_vector.shape[-1]))
-        features = self.joint(torch.cat([grid_features, global_features], -1))
-        features = features.view(*leading, -1)
+        is_bfloat16 = self.settings.precision == "bfloat16"
+        with torch.autocast(grid.device.type, torch.bfloat16, enabled=is_bfloat16):
+            grid_features = self.encoder(grid.reshape(-1, *grid.shape[-3:]))
+            global_features = self.global_net(global_vector.reshape(-1, global_vector.shape[-1]))
+            features = self.joint(torch.cat([grid_features, global_features], -1))
+        features = features.float().view(*leading, -1)
         if self.lstm is None:
             return features, {}
         if not states:

@@ -55,6 +55,28 @@ def test_the_learner_says_what_the_actor_said(make_model, make_observations, enc
         torch.testing.assert_close(learned[Columns.STATE_OUT][key], now[key], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("encoder", ["small", "mlp"])
+def test_bfloat16_acts_and_learns_alike(make_model, make_observations, encoder):
+    """Near float32 but not it; acting and learning within bfloat16's rounding of each other."""
+    exact = make_model(sharp=True, encoder=encoder)
+    model = make_model(sharp=True, encoder=encoder, precision="bfloat16")
+    model.load_state_dict(exact.state_dict())
+    observations, states = make_observations(B, T), carried_states(model)
+    batch = {Columns.OBS: observations, Columns.STATE_IN: states, EPISODE_START: some_starts()}
+
+    learned = model.forward_train(batch)[Columns.ACTION_DIST_INPUTS]
+    seen = {key: value[:, 0] for key, value in observations.items()}
+    acted, *_ = model.act(seen, states, some_starts()[:, 0])
+    in_float32 = exact.forward_train(batch)[Columns.ACTION_DIST_INPUTS]
+
+    assert learned.dtype == acted.dtype == torch.float32
+    torch.testing.assert_close(log_probs(learned[:, 0]), log_probs(acted), rtol=0, atol=0.02)
+    torch.testing.assert_close(log_probs(learned), log_probs(in_float32), rtol=0, atol=0.1)
+    assert not torch.equal(learned, in_float32)
+    learned.sum().backward()
+    assert all(one.grad.dtype == torch.float32 for one in model.encoder.parameters())
+
+
 def test_a_foreign_state_changes_nothing_after_an_episode_start(make_model, make_observations):
     """Difference 0, learning and acting."""
     model = make_model(sharp=True)
