@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -25,6 +24,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from experiments.history import HISTORY_FILE, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV_STEPS = 16_384
@@ -75,6 +76,7 @@ class Run:
             "evaluation.num-final-levels": 16,
             "evaluation.every-env-steps": 1_000_000,
             "run.env-steps": ENV_STEPS,
+            "run.report-env-steps": 1,
             "run.checkpoint-env-steps": CHECKPOINT_ENV_STEPS,
             "run.storage": self.folder,
             "run.tracking-uri": f"sqlite:///{self.folder}/mlflow.db",
@@ -90,9 +92,8 @@ class Run:
 
     def rows(self) -> list[int]:
         """Env steps of every report so far, in the order in which they were written."""
-        found = sorted(self.folder.glob("smoke/*/*/result.json"))
-        lines = found[-1].read_text().splitlines() if found else []
-        return [json.loads(line)["env_steps"] for line in lines if line.endswith("}")]
+        found = sorted(self.folder.glob(f"smoke/*/*/{HISTORY_FILE}"))
+        return [row["env_steps"] for row in read_rows(found[-1].parent)] if found else []
 
     def wait_for(self, env_steps: int, process: subprocess.Popen[bytes]) -> None:
         """Waits until a report has that many.
@@ -100,7 +101,7 @@ class Run:
         Raises:
             TimeoutError: it never came.
         """
-        self._wait(lambda: bool(self.rows()) and self.rows()[-1] >= env_steps, process)
+        self._wait(lambda: max(self.rows(), default=0) >= env_steps, process)
 
     def wait_for_more(self, count: int, process: subprocess.Popen[bytes]) -> None:
         """Waits until there are more than `count` reports."""

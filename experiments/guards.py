@@ -53,7 +53,7 @@ class RunnerGuard:
         self.num_restarts = self._restarts_before + int(health.get("num_remote_worker_restarts", 0))
         if self.num_restarts > self.max_failures:
             raise TrialFailure(
-                f"its runners crashed or hung {self.num_restarts} times, more than the "
+                f"its runners crashed or hung {_times(self.num_restarts)}, more than the "
                 f"{self.max_failures} that are forgiven (run.max_failures)."
             )
         self._num_short = self._num_short + 1 if num_env_steps < self.promised_env_steps else 0
@@ -62,7 +62,9 @@ class RunnerGuard:
             alive = f", {healthy} of {self.num_env_runners} runners alive"
             raise TrialFailure(
                 f"{self._num_short} iterations in a row brought too few env steps, the last "
-                f"{num_env_steps} of {self.promised_env_steps}{alive * bool(self.num_env_runners)}."
+                f"{num_env_steps} of {self.promised_env_steps}"
+                f"{alive * bool(self.num_env_runners)}; see why in hang-*.txt and crash-*.txt in "
+                "the trial's folder, or raise run.hang_timeout_s if runners are only slow."
             )
 
     def get_state(self) -> dict[str, int]:
@@ -108,6 +110,15 @@ def explain(error: str, folder: Path) -> str:
     for pattern, what in (("hang-*.txt", "hung"), ("crash-*.txt", "crashed")):
         found = [path for path in sorted(folder.glob(pattern)) if path.stat().st_size]
         if is_death and found:
-            times = f"{len(found)} time{'s' * (len(found) > 1)}"
+            times = _times(len(found))
             return f"its simulator {what} {times} and took the process along; see {found[-1]}"
+    if is_death:
+        return (
+            "its process was killed from outside, perhaps because memory ran out; run fewer trials "
+            "at once (sweep.max_concurrent), or smaller ones (ppo.num_envs)."
+        )
     return line
+
+
+def _times(count: int) -> str:
+    return f"{count} time{'s' * (count != 1)}"

@@ -7,7 +7,7 @@ from the algorithm, `time/` from the trial's own clock. Step is env steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.recipe import Recipe
@@ -63,6 +63,16 @@ def train_metrics(
     found["time/sampling_share"] = sampling / whole
     found["time/learning_share"] = learning / whole
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def mean_of(iterations: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Each metric's mean over the iterations that have it."""
+    names = {name: None for one in iterations for name in one}
+    found = {}
+    for name in names:
+        values = [one[name] for one in iterations if name in one]
+        found[name] = sum(values) / len(values)
+    return found
 
 
 def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:

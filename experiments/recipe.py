@@ -216,11 +216,14 @@ class RunConfig:
     """Name that groups runs in the tracker; empty: the recipe's name."""
     num_threads: int = 1
     """Threads that a trial computes with."""
+    report_env_steps: int = 20_000
+    """Env steps between reports of training; an evaluation or a checkpoint makes one, too."""
     checkpoint_env_steps: int = 200_000
     """Env steps between checkpoints, which are what an interruption loses at most; the last state
     is always kept."""
     num_checkpoints: int = 3
-    """Checkpoints kept, the newest first; a damaged one is passed over for an older."""
+    """Checkpoints kept, the newest first; a damaged one is passed over for an older. Under `pbt`
+    all are kept, since other trials may go on from them."""
     hang_timeout_s: float = 120.0
     """Seconds after which a simulator or runner that doesn't come back is killed and replaced; 0:
     never."""
@@ -234,7 +237,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, env_steps=1, seed=0, num_threads=1, checkpoint_env_steps=1)
-        _at_least(self, num_checkpoints=1, hang_timeout_s=0, max_failures=0)
+        _at_least(self, report_env_steps=1, num_checkpoints=1, hang_timeout_s=0, max_failures=0)
         _at_most(self, seed=MAX_SEED)
         if self.study and (Path(self.study).name != self.study or self.study == ".."):
             raise BadInputError(

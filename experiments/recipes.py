@@ -63,16 +63,16 @@ def blog() -> Recipe:
 
 
 def reward_sweep() -> Recipe:
-    """Two cats, six reward weightings in minutes: the team's reward or one's own, pay for survival
-    or none? What `make sweep` runs."""
+    """Six reward weightings of four cats in minutes: the team's reward or one's own, pay for
+    survival or none? What `make sweep` runs."""
     return Recipe(
         name="reward_sweep",
-        env=PicoParkConfig(preset="meadow", num_agents=2),
-        evaluation=EvaluationConfig(every_env_steps=40_000, num_levels=100, num_final_levels=300),
+        env=PicoParkConfig(preset="meadow"),
+        evaluation=EvaluationConfig(every_env_steps=50_000, num_levels=100, num_final_levels=400),
         sweep=SweepConfig(
             space=("rewards.team_share=0,0.2,1", "rewards.alive=0,0.02"), search="grid"
         ),
-        run=RunConfig(env_steps=120_000),
+        run=RunConfig(env_steps=800_000),
     )
 
 
@@ -86,7 +86,7 @@ def smoke() -> Recipe:
         ppo=PPOConfig(num_envs=8, fragment=32, minibatch=256, num_epochs=1),
         evaluation=EvaluationConfig(every_env_steps=512, num_levels=16, num_final_levels=32),
         sweep=SweepConfig(space=("rewards.team_share=0,1",), search="grid"),
-        run=RunConfig(env_steps=1024, checkpoint_env_steps=512),
+        run=RunConfig(env_steps=1024, report_env_steps=1, checkpoint_env_steps=512),
     )
 
 

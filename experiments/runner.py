@@ -266,8 +266,8 @@ class _Experiment:
 
     def _make(self) -> Any:
         from ray import tune
-        from ray.tune.logger import JsonLoggerCallback
 
+        from experiments.history import History
         from experiments.progress import Progress
         from experiments.search import make_scheduler, make_searcher
         from experiments.tracking import MLflowCallback
@@ -294,10 +294,10 @@ class _Experiment:
                 name=self.folder.name,
                 storage_path=str(self.folder.parent),
                 verbose=0,
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=recipe.run.num_checkpoints),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=self._num_checkpoints()),
                 failure_config=tune.FailureConfig(max_failures=recipe.run.max_failures),
                 callbacks=[
-                    JsonLoggerCallback(),
+                    History(),
                     Progress(recipe.run.env_steps, self.num_trials),
                     MLflowCallback(
                         self.tracking,
@@ -318,6 +318,11 @@ class _Experiment:
             return 1
         return self.num_trials if sweep.search == "optuna" else sweep.num_trials
 
+    def _num_checkpoints(self) -> int | None:
+        """How many each trial keeps. PBT may send others on from an old one: it needs all."""
+        pbt = self.recipe.sweep.scheduler == "pbt" and self.dimensions
+        return None if pbt else self.recipe.run.num_checkpoints
+
     def _restore(self) -> Any:
         from ray import tune
 
@@ -326,6 +331,8 @@ class _Experiment:
         return tune.Tuner.restore(str(self.folder), trainable=Trial, resume_errored=True)
 
     def _result_of(self, result: Any) -> TrialResult:
+        from experiments.history import read_history
+
         config = dict(result.config or {})  # None before the first report
         folder = Path(result.path)
         error = "" if result.error is None else explain(str(result.error), folder)
@@ -349,21 +356,6 @@ def _disk_error(error: BaseException | None) -> OSError | None:
 def varied_of(config: dict[str, Any]) -> dict[str, Any]:
     """What a trial varies, by dotted name."""
     return {name: value for name, value in config.items() if name != "recipe"}
-
-
-def read_history(folder: Path) -> tuple[dict[str, Any], ...]:
-    """A trial's reports, each env step once: resumed trials repeat rows."""
-    path = folder / "result.json"
-    by_step: dict[int, dict[str, Any]] = {}
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue  # cut short by a crash
-            if "env_steps" in row:
-                by_step[int(row["env_steps"])] = row
-    return tuple(by_step[step] for step in sorted(by_step))
 
 
 def _trial_name(trial: Any) -> str:

@@ -38,6 +38,9 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    # Optuna on a resumed trial's repeated reports; PBT on a setting that is no user's matter.
+    warnings.filterwarnings("ignore", message="The reported value is ignored")
+    warnings.filterwarnings("ignore", message="Consider boosting PBT performance")
     # Ray sets the level of its top loggers itself when it is imported, but not of those below.
     for name in ("ray", "ray.rllib", "ray._common.deprecation", "alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -17,7 +17,7 @@ from ray import tune
 from env.errors import BadInputError
 from experiments import guards
 from experiments import recipe as recipes
-from experiments.metrics import train_metrics
+from experiments.metrics import mean_of, train_metrics
 from experiments.recipe import Recipe
 
 ENV_STEPS = "env_steps"
@@ -93,24 +93,23 @@ class Trial(tune.Trainable):
         return path
 
     def step(self) -> dict[str, Any]:
-        """One iteration of the algorithm, and an evaluation where one is due.
+        """Trains until a report is due, and evaluates where an evaluation is.
 
         Raises:
             TrialFailure: the guards' reason.
         """
-        started, cpu = time.perf_counter(), time.process_time()
-        with self._stopping_for_good():
-            result = self.algorithm.train()
+        started, cpu, before = time.perf_counter(), time.process_time(), self._env_steps
+        interval = self.recipe.run.report_env_steps
+        next_report = (before // interval + 1) * interval
+        until = min(
+            next_report, self._next_evaluation, self._next_checkpoint, self.recipe.run.env_steps
+        )
+        iterations = [self._iterate()]
+        while self._env_steps < until:
+            iterations.append(self._iterate())
         trained = time.perf_counter()
-        before = self._env_steps
-        runners = result.get("env_runners", {})
-        self._env_steps = int(runners.get("num_env_steps_sampled_lifetime", before))
-        self.guard.check(result, self._env_steps - before)
+        metrics = mean_of(iterations)
         done = self._env_steps >= self.recipe.run.env_steps
-        clock: dict[str, float] | None = getattr(self.algorithm, "seconds", None)
-        if clock is not None:
-            clock = {**clock, "whole": trained - started}
-        metrics = train_metrics(result, self.recipe, clock)
         if done or self._env_steps >= self._next_evaluation:
             metrics |= self._evaluate(final=done)
             self._objective = metrics["eval/objective"]
@@ -119,10 +118,14 @@ class Trial(tune.Trainable):
         seconds = time.perf_counter() - started
         num_steps = self._env_steps - before
         metrics |= {
-            "time/env_steps_per_second": num_steps / seconds,
-            "time/agent_steps_per_second": num_steps * self.recipe.env.num_agents / seconds,
+            # Without evaluation, whose share is a metric of its own.
+            "time/env_steps_per_second": num_steps / (trained - started),
+            "time/agent_steps_per_second": num_steps
+            * self.recipe.env.num_agents
+            / (trained - started),
             "time/evaluation_share": 1 - (trained - started) / seconds,
             "time/cpu_share": (time.process_time() - cpu) / seconds,
+            "time/resident_mib": _resident_mib(),
         }
         due = self._env_steps >= self._next_checkpoint
         if due:
@@ -143,6 +146,20 @@ class Trial(tune.Trainable):
             **({NOTICE: notice} if notice else {}),
             **metrics,
         }
+
+    def _iterate(self) -> dict[str, float]:
+        """One iteration of the algorithm, and its metrics."""
+        started, before = time.perf_counter(), self._env_steps
+        with self._stopping_for_good():
+            result = self.algorithm.train()
+        whole = time.perf_counter() - started
+        runners = result.get("env_runners", {})
+        self._env_steps = int(runners.get("num_env_steps_sampled_lifetime", before))
+        self.guard.check(result, self._env_steps - before)
+        clock: dict[str, float] | None = getattr(self.algorithm, "seconds", None)
+        if clock is not None:
+            clock = {**clock, "whole": whole}
+        return train_metrics(result, self.recipe, clock)
 
     @contextlib.contextmanager
     def _stopping_for_good(self) -> Iterator[None]:
@@ -275,3 +292,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 "one."
             )
     return state
+
+
+def _resident_mib() -> float:
+    """Memory of this process that is in use, MiB; of itself, without remote runners."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

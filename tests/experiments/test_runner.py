@@ -23,8 +23,9 @@ import pytest
 
 from env.errors import BadInputError
 from experiments import cli, runner
+from experiments.history import HISTORY_FILE, History, read_history
 from experiments.metrics import FAMILIES
-from experiments.runner import DONE_FILE, SPOOL, StudyResult, TrialResult, read_history
+from experiments.runner import DONE_FILE, SPOOL, StudyResult, TrialResult
 from experiments.tracking import audit
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +73,7 @@ def steps_of(experiment: Path) -> list[list[int]]:
     """Env steps of each trial's reports, in the order in which they were written."""
     return [
         [json.loads(line)["env_steps"] for line in path.read_text().splitlines()]
-        for path in sorted(experiment.glob("*/result.json"))
+        for path in sorted(experiment.glob(f"*/{HISTORY_FILE}"))
     ]
 
 
@@ -218,7 +219,7 @@ def test_the_ranking_goes_by_the_objective_of_what_was_judged() -> None:
 def test_a_history_has_each_step_once_and_survives_a_torn_line(tmp_path: Path) -> None:
     rows = [{"env_steps": 1, "x": 1}, {"env_steps": 2, "x": 2}, {"env_steps": 2, "x": 3}]
     text = "\n".join([json.dumps(one) for one in rows]) + '\n{"env_steps": 3, "x'
-    (tmp_path / "result.json").write_text(text)
+    (tmp_path / HISTORY_FILE).write_text(text)
     assert [(one["env_steps"], one["x"]) for one in read_history(tmp_path)] == [(1, 1), (2, 3)]
     assert read_history(tmp_path / "nowhere") == ()
 
@@ -464,17 +465,15 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_written(
     main: Main, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver's own files find no room after the third report."""
-    from ray.tune.logger import JsonLoggerCallback
-
     quick.touch()
-    write = JsonLoggerCallback.log_trial_result
+    write = History.on_trial_result
 
-    def fail(self: Any, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+    def fail(self: Any, *, result: dict[str, Any], **info: Any) -> None:
         if result["env_steps"] > 300:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "result.json")
-        write(self, iteration, trial, result)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), HISTORY_FILE)
+        write(self, result=result, **info)
 
-    monkeypatch.setattr(JsonLoggerCallback, "log_trial_result", fail)
+    monkeypatch.setattr(History, "on_trial_result", fail)
     words = sweep_of("rewards.key=0.5", env_steps=2000)
     call = main(tmp_path / "work", *words)
     assert call.status == 1
