@@ -104,7 +104,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._callbacks = [kind() for kind in _as_list(self.config.callbacks_class)]
         self._weights_seq_no = 0
         self._next_level = 0
-        self._finished: deque[NDArray[np.float64]] = deque(maxlen=WINDOW)
+        self._finished = self._no_episodes()
         self.env: BatchedGame | None = None
         self._actor: BatchedActor | None = None
         self.num_envs = 0
@@ -112,6 +112,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             self.make_env()
         self.module: Any = None
         self.make_module()
+
+    def _no_episodes(self) -> deque[NDArray[np.float64]]:
+        """Room for the episodes that means go over: in evaluation, all of them."""
+        return deque(maxlen=None if self.config.in_evaluation else WINDOW)
 
     # -- RLlib's hooks: what a runner is made of
 
@@ -234,6 +238,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         if self._actor is None:
             self._start(())
         elif force_reset:
+            self._episode_numbers += 1
             sim.reset()
             self._begin_all(self._actor)
         actor = self._actor
@@ -342,7 +347,14 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         if self._listens("on_episode_end"):
             fetched.append(sim.episodes())
             for record in fetched[0]:
-                self._call("on_episode_end", episode=self._episode(int(record["game"]), record))
+                game = int(record["game"])
+                self._call(
+                    "on_episode_end",
+                    episode=self._episode(game, record),
+                    env=sim,
+                    env_index=game,
+                    rl_module=self.module,
+                )
         ended = np.flatnonzero(self._episode_start)
         self._episode_numbers[ended] += 1
         self._seat(ended, actor)
@@ -351,7 +363,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
     def _remember(self, sim: BatchedGame, records: NDArray[np.void]) -> None:
         """Keeps length, return and terms (means over agents) of the newest episodes."""
         weights = np.array(list(sim.reward_weights.by_term().values()))
-        records = records[-WINDOW:]
+        records = records[-(self._finished.maxlen or 0) :]
         terms = records["terms"].mean(1)
         rows = np.column_stack([records["length"], terms @ weights, terms])
         self._finished.extend(rows)
@@ -460,9 +472,11 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
                 break
         records = np.concatenate([one.records for one in played])
         wins = np.concatenate([one.wins for one in played])
-        self._finished.clear()
+        self._finished = self._no_episodes()
         self._remember(sim, records)
+        # Of several runners RLlib takes the mean of their means; counts add up exactly.
         self.metrics.log_value("win_rate", float(wins.mean()), window=1)
+        self.metrics.log_value("num_wins", int(wins.sum()), reduce="sum")
         rollouts = Rollouts(
             modules={},
             num_env_steps=ticks,
@@ -606,8 +620,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what RLlib sends: newer weights, counters, games to go on with."""
         if COMPONENT_RL_MODULE in state:
+            # Any other number than its own: also an earlier one, from a checkpoint.
             number = state.get(WEIGHTS_SEQ_NO, 0)
-            if number == 0 or self._weights_seq_no < number:
+            if number == 0 or self._weights_seq_no != number:
                 weights = state[COMPONENT_RL_MODULE]
                 if isinstance(weights, ray.ObjectRef):
                     weights = ray.get(weights)
@@ -662,7 +677,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         actor.set_state(state["actor"])
         self._episode_start = np.array(state["episode_start"])
         self._episode_numbers = np.array(state["episode_numbers"])
-        self._finished = deque(state["finished"], maxlen=WINDOW)
+        self._finished = self._no_episodes()
+        self._finished.extend(state["finished"])
 
 
 _COLUMNS = (

@@ -144,10 +144,10 @@ class RolloutData(TrainingData):
     def shard(
         self, num_shards: int, len_lookback_buffer: int | None = None, **kwargs: Any
     ) -> list[tuple[TrainingData, dict[str, Any]]]:
-        """As many shares of equal numbers of rows; games are not split.
+        """As many shares of equal numbers of rows; games are not split where rows suffice.
 
-        Raises:
-            ValueError: the rows of a module can't be shared out evenly.
+        Learners must take equally many steps, so where the rows of a module can't be shared out
+        evenly, the last shares are filled up with rows that count for nothing.
         """
         self.solve_refs()
         whole = self.modules()
@@ -155,13 +155,14 @@ class RolloutData(TrainingData):
         for index in range(num_shards):
             part = {}
             for name, rollout in whole.items():
-                if rollout.num_rows % num_shards:
-                    raise ValueError(
-                        f"{rollout.num_rows} rows of {name!r} can't be shared out evenly to "
-                        f"{num_shards} learners; choose a number of games that can."
-                    )
-                size = rollout.num_rows // num_shards
-                part[name] = rollout.select(slice(index * size, (index + 1) * size))
+                size = -(-rollout.num_rows // num_shards)
+                rows = np.arange(index * size, (index + 1) * size)
+                taken = rollout.select(np.minimum(rows, rollout.num_rows - 1))
+                if rows[-1] >= rollout.num_rows:
+                    missing = (rows >= rollout.num_rows)[:, None]
+                    taken.owned = taken.owned & ~missing
+                    taken.active = taken.active & ~missing
+                part[name] = taken
             assert self.rollouts is not None
             share = Rollouts(
                 modules=part,

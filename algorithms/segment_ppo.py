@@ -36,7 +36,7 @@ from ray.rllib.utils.metrics import (
 import env.rllib  # noqa: F401 - registers the games with Ray
 from algorithms import AdvantageMode
 from algorithms.env_runner import SAMPLING, BatchedEnvRunner
-from algorithms.learner import SegmentPPOLearner
+from algorithms.learner import SCHEDULED, SegmentPPOLearner
 from algorithms.rollout import RolloutData, Rollouts
 from env.games import GAMES, find_game
 from models import GRID_CHANNELS, RecurrentActorCritic
@@ -153,6 +153,13 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
 
     def validate(self) -> None:
         """Refuses settings that make no sense, in one sentence."""
+        # In evaluation it learns nothing, and RLlib sets its fragment to what is to be played.
+        if not self.in_evaluation:
+            self._check_learning()
+        # PPO's own checks compare agent-steps with env steps.
+        super(PPOConfig, self).validate()
+
+    def _check_learning(self) -> None:
         runners = max(1, self.num_env_runners)
         games = runners * self.num_envs_per_env_runner
         learners = max(1, self.num_learners)
@@ -166,18 +173,20 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
                 f"{games} games can't be shared out evenly to {learners} learners; change "
                 "num_envs_per_env_runner or num_env_runners."
             )
-        if self.minibatch_size is None or self.minibatch_size % length:
-            self._value_error(
-                f"minibatch_size is {self.minibatch_size} agent-steps, which is no whole number of "
-                f"segments of {length}; give a multiple."
-            )
-        if self.microbatch_size is not None and (
-            self.microbatch_size < 1 or self.microbatch_size % length
-        ):
-            self._value_error(
-                f"microbatch_size is {self.microbatch_size} agent-steps, which is no whole number "
-                f"of segments of {length}; give a multiple, or None."
-            )
+        for name, or_none in {"minibatch_size": "", "microbatch_size": ", or None"}.items():
+            size = getattr(self, name)
+            if (size is None and not or_none) or (size is not None and (size < 1 or size % length)):
+                self._value_error(
+                    f"{name} is {size} agent-steps, which is no whole number of segments of "
+                    f"{length}; give a multiple{or_none}."
+                )
+        if not isinstance(self.num_epochs, int) or self.num_epochs < 1:
+            self._value_error(f"num_epochs is {self.num_epochs!r}; it must be at least 1.")
+        if self.use_kl_loss:
+            self._value_error("use_kl_loss is True, but this method has no KL loss; leave it out.")
+        for name in SCHEDULED:
+            if (problem := _schedule_problem(getattr(self, name))) is not None:
+                self._value_error(f"{name} is {getattr(self, name)!r}: {problem}.")
         if self.advantage not in get_args(AdvantageMode):
             known = ", ".join(get_args(AdvantageMode))
             self._value_error(f"advantage is {self.advantage!r}; choose one of {known}.")
@@ -191,8 +200,6 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
             self._value_error(f"value_clip is {self.value_clip}; it must be above 0, or None.")
         # In env steps, as RLlib counts batches; an iteration is one rollout of every runner.
         self.train_batch_size_per_learner = games * length // learners
-        # PPO's own checks compare agent-steps with env steps.
-        super(PPOConfig, self).validate()
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """The recurrent actor-critic."""
@@ -296,3 +303,16 @@ class SegmentPPO(PPO):  # type: ignore[misc]
     def _on_remote_runners(self, do: Callable[[Any], Any]) -> list[Any]:
         found: list[Any] = self.env_runner_group.foreach_env_runner(do, local_env_runner=False)
         return found
+
+
+def _schedule_problem(setting: Any) -> str | None:
+    """What is wrong with a number or RLlib's schedule of numbers over env steps, none below 0."""
+    levels = [setting]
+    if isinstance(setting, list | tuple):
+        if not setting or any(not isinstance(p, list | tuple) or len(p) != 2 for p in setting):
+            return "a schedule is a list of [env steps, value]"
+        levels = [level for _, level in setting]
+    for level in levels:
+        if not isinstance(level, int | float) or not 0 <= level < float("inf"):
+            return "give a finite number of at least 0, or a schedule of them"
+    return None

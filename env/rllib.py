@@ -49,10 +49,8 @@ class GameEnv(MultiAgentEnv):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, bool], dict[str, bool], dict[str, Any]]:
         """One tick; nobody's episode ends before everybody's."""
         observations, rewards, terminated, truncated, infos = self.game.step(action_dict)
-        everyone = [*self.game.ids, "__all__"]
-        terminateds = dict.fromkeys(everyone, terminated)
-        truncateds = dict.fromkeys(everyone, truncated)
-        return observations, rewards, terminateds, truncateds, infos
+        # Agents aren't named one by one: RLlib would take a cut of each for a termination of all.
+        return observations, rewards, {"__all__": terminated}, {"__all__": truncated}, infos
 
     def render(self) -> str:
         """The game as text."""
