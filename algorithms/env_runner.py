@@ -44,6 +44,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from algorithms.actor import BatchedActor
+from algorithms.curriculum import Curriculum, CurriculumConfig
 from algorithms.play import Games, NetworkActor, play_levels
 from algorithms.rollout import Rollout, Rollouts
 from env.batch import BatchedGame, hash_words
@@ -55,6 +56,8 @@ SAMPLING = "sampling"
 """Component of a runner's state: its games, memories and random streams, for an exact resume."""
 LEDGER = "ledger"
 """Prefix of the metrics that say where the return of training episodes comes from."""
+CURRICULUM = "curriculum"
+"""Prefix of the metrics that say how far a curriculum has come."""
 WINDOW = 200
 """Episodes that a runner's means go over."""
 
@@ -107,6 +110,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._finished = self._no_episodes()
         self.env: BatchedGame | None = None
         self._actor: BatchedActor | None = None
+        self._curriculum: Curriculum | None = None
         self.num_envs = 0
         if self.worker_index > 0 or config.create_env_on_local_worker or not config.num_env_runners:
             self.make_env()
@@ -239,7 +243,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             self._start(())
         elif force_reset:
             self._episode_numbers += 1
-            sim.reset()
+            self._reset_games()
             self._begin_all(self._actor)
         actor = self._actor
         assert actor is not None
@@ -296,17 +300,50 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         """
         assert self.env is not None
         generator = torch.Generator()
+        words: tuple[int, ...] = ()
+        seeds = None
         if self._seed_of_run is None:
             generator.seed()
-            self.env.reset()
         else:
             words = (int(self._seed_of_run), self.worker_index)
-            self.env.reset(seed=[hash_words((*words, i, *salt)) for i in range(self.num_envs)])
+            seeds = [hash_words((*words, i, *salt)) for i in range(self.num_envs)]
             # Beyond any game's index: no stream of levels is hashed from these words.
             generator.manual_seed(hash_words((*words, 1 << 32, *salt)) >> 1)
+        self._curriculum = self._make_curriculum(generator.initial_seed())
+        self._reset_games(seeds)
         self._actor = BatchedActor(self._modules(), self._num_rows, generator=generator)
         self._begin_all(self._actor)
         return self._actor
+
+    def _make_curriculum(self, seed: int) -> Curriculum | None:
+        """A new curriculum that knows what the one before it has learned."""
+        config: CurriculumConfig | None = getattr(self.config, "curriculum_config", None)
+        if config is None or config.mode == "none" or self.config.in_evaluation:
+            return None
+        assert self.env is not None
+        names = self.env.outcome_names
+        made = Curriculum(config, self.env.difficulty_names, names.index("victory"), seed)
+        if self._curriculum is not None:
+            state = self._curriculum.get_state()
+            made.set_state({**state, "generator": made.get_state()["generator"]})
+        return made
+
+    def _reset_games(self, seeds: Sequence[int] | None = None) -> None:
+        """Starts a level in every game, on new streams if seeds are given."""
+        assert self.env is not None
+        if self._curriculum is None:
+            self.env.reset(seed=seeds)
+            return
+        levels = [self._curriculum.draw() for _ in range(self.num_envs)]
+        self.env.reset(seed=seeds, levels=levels)
+        self._queue_levels(range(self.num_envs))
+
+    def _queue_levels(self, games: Collection[int]) -> None:
+        """Names the next level of these games, so that none goes back to one it has played."""
+        assert self.env is not None
+        if self._curriculum is not None:
+            for game in games:
+                self.env.queue_levels(int(game), [self._curriculum.draw()])
 
     def _begin_all(self, actor: BatchedActor) -> None:
         """Every game is at the start of an episode."""
@@ -344,8 +381,12 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         Returns the records that it has fetched: none, if nobody asked for them yet.
         """
         fetched = []
-        if self._listens("on_episode_end"):
+        listens = self._listens("on_episode_end")
+        if listens or self._curriculum is not None:
             fetched.append(sim.episodes())
+        if self._curriculum is not None:
+            self._curriculum.learn(fetched[0])
+        if listens:
             for record in fetched[0]:
                 game = int(record["game"])
                 self._call(
@@ -357,6 +398,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
                 )
         ended = np.flatnonzero(self._episode_start)
         self._episode_numbers[ended] += 1
+        self._queue_levels(ended)
         self._seat(ended, actor)
         return fetched
 
@@ -543,6 +585,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
                 log((NUM_MODULE_STEPS_SAMPLED, name), int(count), reduce="sum")
                 log((NUM_MODULE_STEPS_SAMPLED_LIFETIME, name), int(count), reduce="lifetime_sum")
         log(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
+        if self._curriculum is not None:
+            log(f"{CURRICULUM}/rungs", self._curriculum.num_open, window=1)
+            for name, rate in self._curriculum.success().items():
+                log(f"{CURRICULUM}/{name}", rate, window=1)
         if not self._finished:
             return
         length, own, *terms = np.mean(self._finished, axis=0)
@@ -655,6 +701,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             "episode_numbers": self._episode_numbers.copy(),
             "finished": list(self._finished),
             "actor": self._actor.get_state(),
+            "curriculum": self._curriculum.get_state() if self._curriculum else None,
         }
 
     def set_sampling_state(self, state: Mapping[str, Any]) -> None:
@@ -666,6 +713,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         if self.env is None:
             return
         actor = self._start(())
+        if self._curriculum is not None and state.get("curriculum"):
+            self._curriculum.set_state(state["curriculum"])
         try:
             if len(state["games"]) != self.num_envs:
                 raise BadInputError(f"{len(state['games'])} games were saved, not {self.num_envs}.")

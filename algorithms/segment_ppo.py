@@ -35,6 +35,7 @@ from ray.rllib.utils.metrics import (
 
 import env.rllib  # noqa: F401 - registers the games with Ray
 from algorithms import AdvantageMode
+from algorithms.curriculum import CurriculumConfig
 from algorithms.env_runner import SAMPLING, BatchedEnvRunner
 from algorithms.learner import SCHEDULED, SegmentPPOLearner
 from algorithms.rollout import RolloutData, Rollouts
@@ -85,6 +86,7 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
         self.priority_beta: Any = 1.0
         self.priority_epsilon = 1e-6
         self.microbatch_size: int | None = None
+        self.curriculum_config = CurriculumConfig()
         self.hang_timeout_s: float | None = None
         self.hang_log_dir: str | None = None
         # RLlib waits a minute before it starts a runner again whose code has raised an error.
@@ -135,6 +137,15 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
         for name, value in given.items():
             if value is not NotProvided:
                 setattr(self, name, value)
+        return self
+
+    def curriculum(self, config: CurriculumConfig) -> SegmentPPOConfig:
+        """Chooses the levels that training plays by how often they have been won.
+
+        Each runner has a curriculum of its own; it is part of the checkpoint, and evaluation never
+        changes with it.
+        """
+        self.curriculum_config = config
         return self
 
     def watchdog(self, *, hang_timeout_s: float | None, log_dir: str | None) -> SegmentPPOConfig:

@@ -1,6 +1,6 @@
 """What a trial needs beside training: memory over time, tracking, evaluation.
 
-    python -m benchmarks.overhead [--minutes 30] [--recipe meadow] [--check]
+    python -m benchmarks.overhead [--minutes 30] [--recipe meadow] [--storage DIR] [--check]
 
 Trains one trial as `clowder train` does, tracked in MLflow, and reports: the trial's memory and how
 it grew after the first tenth; CPU time of the tracking thread and of the tracking callback against
@@ -88,6 +88,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure what a trial needs beside training.")
     parser.add_argument("--minutes", type=float, default=30, help="length of the run, about")
     parser.add_argument("--recipe", default="meadow")
+    parser.add_argument("--storage", help="folder to keep the run in; default: it is thrown away")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bar is missed")
     arguments = parser.parse_args()
     print(machine())
@@ -97,8 +98,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         values = {
             "run.env_steps": int(arguments.minutes * STEPS_PER_MINUTE),
-            "run.storage": scratch,
-            "run.tracking_uri": f"sqlite:///{scratch}/mlflow.db",
+            "run.storage": arguments.storage or scratch,
+            "run.tracking_uri": f"sqlite:///{arguments.storage or scratch}/mlflow.db",
         }
         recipe = recipes.replace(find_recipe(arguments.recipe), values)
         result = runner.run(

@@ -77,15 +77,19 @@ def segment_ppo(recipe: Recipe, log_dir: str) -> SegmentPPOConfig:
     """The batched path; see `algorithms.segment_ppo`."""
     ppo, run = recipe.ppo, recipe.run
     config: SegmentPPOConfig = _common(SegmentPPOConfig(), recipe)
-    return config.training(
-        advantage=ppo.advantage,
-        rho_clip=ppo.rho_clip,
-        c_clip=ppo.c_clip,
-        value_clip=ppo.value_clip,
-        priority_alpha=ppo.priority_alpha,
-        microbatch_size=ppo.microbatch,
-        priority_beta=[[0, ppo.priority_beta], [run.env_steps, 1.0]],
-    ).watchdog(hang_timeout_s=run.hang_timeout_s or None, log_dir=log_dir)
+    return (
+        config.training(
+            advantage=ppo.advantage,
+            rho_clip=ppo.rho_clip,
+            c_clip=ppo.c_clip,
+            value_clip=ppo.value_clip,
+            priority_alpha=ppo.priority_alpha,
+            priority_beta=[[0, ppo.priority_beta], [run.env_steps, 1.0]],
+            microbatch_size=ppo.microbatch,
+        )
+        .curriculum(recipe.curriculum)
+        .watchdog(hang_timeout_s=run.hang_timeout_s or None, log_dir=log_dir)
+    )
 
 
 def stock_ppo(recipe: Recipe, log_dir: str) -> PPOConfig:

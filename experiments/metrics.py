@@ -54,6 +54,10 @@ def train_metrics(
         found["train/episode_length"] = float(runners["episode_len_mean"])
     if "ledger/victory" in runners:
         found["train/win_rate"] = float(runners["ledger/victory"])
+    for name, value in runners.items():
+        if name.startswith("curriculum/"):
+            rung = name.partition("/")[2]
+            found["train/rungs" if rung == "rungs" else f"train/win_rate_{rung}"] = float(value)
     if seconds is None:
         timers = result.get("timers", {})
         names = ("env_runner_sampling_timer", "learner_update_timer", "training_iteration")

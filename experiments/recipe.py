@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from algorithms import AdvantageMode
+from algorithms.curriculum import CurriculumConfig
 from env.errors import BadInputError, unknown_name
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from env.pico_park import presets as known_presets
@@ -261,6 +262,8 @@ class Recipe:
     """`segment_ppo`, the batched path; `ppo`, RLlib's own PPO on its own runners."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """Settings of the algorithm."""
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    """Which levels training plays, beside the game's own preset."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How policies are judged."""
     sweep: SweepConfig = field(default_factory=SweepConfig)
@@ -270,6 +273,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         self.ppo.check(self.algorithm, self.env.num_agents)
+        if self.curriculum.mode != "none":
+            if self.algorithm != "segment_ppo":
+                raise BadInputError(
+                    f"curriculum.mode is {self.curriculum.mode!r}, which RLlib's own runners don't "
+                    "know; choose --algorithm segment_ppo or --curriculum.mode none."
+                )
+            for name in self.curriculum.rungs:
+                if name not in known_presets():
+                    raise unknown_name("preset", name, known_presets())
 
     @property
     def study(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from algorithms.curriculum import CurriculumConfig
 from env.errors import unknown_name
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments.recipe import EvaluationConfig, PPOConfig, Recipe, RunConfig, SweepConfig
@@ -33,8 +34,19 @@ def stock() -> Recipe:
 
 
 def pico_park() -> Recipe:
-    """Four cats on `tunnels`, where every colour is needed."""
-    return Recipe(name="pico_park", run=RunConfig(env_steps=5_000_000))
+    """Four cats from nothing to the hardest levels, by a ladder of measured success."""
+    return Recipe(
+        name="pico_park",
+        env=PicoParkConfig(preset="gauntlet"),
+        curriculum=CurriculumConfig(mode="ladder"),
+        evaluation=EvaluationConfig(
+            every_env_steps=1_000_000,
+            num_levels=200,
+            num_final_levels=1000,
+            presets=("meadow", "gates", "curtains", "tunnels"),
+        ),
+        run=RunConfig(env_steps=30_000_000, checkpoint_env_steps=1_000_000),
+    )
 
 
 def blog() -> Recipe:

@@ -15,6 +15,7 @@ SEED = "run.seed"
 """The field that doesn't make a variant: every variant is trained with all its seeds."""
 FIXED = (
     "name",
+    "curriculum.rungs",
     "evaluation.presets",
     "run.study",
     "run.storage",

@@ -506,7 +506,8 @@ def test_a_won_level_counts_as_a_win() -> None:
 
     runner.play = win_two  # type: ignore[method-assign]
     sample(runner, num_episodes=8)
-    assert plain(runner.get_metrics())["win_rate"] == 0.25
+    logged = plain(runner.get_metrics())
+    assert logged["win_rate"] == 0.25 and logged["num_wins"] == 2
 
 
 def test_evaluation_without_exploration_is_greedy_and_repeats_itself() -> None:
@@ -521,6 +522,18 @@ def test_evaluation_without_exploration_is_greedy_and_repeats_itself() -> None:
     alone = make_runner(config)
     alone.module.set_state(one.module.get_state())
     assert_same(sample(alone, num_episodes=6).episodes["length"], records[0]["length"])
+
+
+@pytest.mark.parametrize("game", ["pico_park", "cut_park"])
+def test_how_a_level_goes_does_not_depend_on_those_played_before(cut_park: str, game: str) -> None:
+    """Greedily, one game after the other: nothing is remembered across an end, of either kind."""
+    config = evaluation_config(num_games=1)
+    config.env_config["game"] = game
+    runner = make_runner(config)
+    together = runner.play(range(8), greedy=True).records
+    assert len(set(together["length"].tolist())) > 1
+    for seed, record in enumerate(together):
+        assert runner.play([seed], greedy=True).records[0] == record
 
 
 def test_evaluation_leaves_training_games_alone() -> None:
@@ -668,6 +681,8 @@ def test_callbacks_are_told_of_games_episodes_and_samples() -> None:
         assert episode.record == record and episode.game == record["game"]
         assert (episode.worker_index, episode.number) == (3, numbers[episode.game])
         assert info["env_runner"] is runner and info["metrics_logger"] is runner.metrics
+        assert info["env"] is runner.env and info["env_index"] == record["game"]
+        assert info["rl_module"] is runner.module
         numbers[episode.game] += 1
     assert [info["samples"] for info in witness.of("on_sample_end")] == [[one] for one in rollouts]
 

@@ -580,6 +580,17 @@ def test_microbatches_add_up_to_their_minibatch(
         np.testing.assert_allclose(added[name], one, atol=2e-5, err_msg=name)
 
 
+def test_microbatches_of_several_policies_too(two: tuple[BatchedEnvRunner, Rollouts]) -> None:
+    runner, data = two
+    whole, added = (
+        learned_from(two_policies(minibatch_size=WHOLE, microbatch_size=size), runner, data)
+        for size in (None, 5 * NUM_STEPS)
+    )
+    for policy, weights in whole.items():
+        for name, one in weights.items():
+            np.testing.assert_allclose(added[policy][name], one, atol=2e-5, err_msg=name)
+
+
 # -- schedules
 
 

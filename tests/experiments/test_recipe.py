@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from algorithms.curriculum import CurriculumConfig
 from env.errors import BadInputError
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments import recipe as recipes
@@ -23,6 +24,7 @@ CONFIGS = (
     Recipe,
     PPOConfig,
     EvaluationConfig,
+    CurriculumConfig,
     SweepConfig,
     RunConfig,
     PicoParkConfig,
