@@ -9,13 +9,13 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help setup sweep test lint format bench ui sanitize fuzz reference levels clean
+.PHONY: help setup sweep test lint format bench faults ui sanitize fuzz reference levels clean
 
 help:
-	@echo "make sweep      set up, train a small sweep of reward weights, rank it (10 minutes on 2 cores)"
+	@echo "make sweep      set up, train a small sweep of reward weights, rank it (5 minutes on 2 cores)"
 	@echo "make test       set up, run the tests"
 	@echo "make ui         open the comparison of all runs in MLflow, on this machine only"
-	@echo "make bench      measure: simulator, scripted team"
+	@echo "make bench      measure: simulator, training, scripted team;  make faults  what faults cost"
 	@echo "make lint       style and types;  make format  applies the style"
 	@echo "make sanitize   the simulators under AddressSanitizer and UBSan;  make fuzz  fuzzes them"
 	@echo "make reference  200,000 random ticks against the plain-Python rules;  make levels  12,000 levels"
@@ -54,7 +54,11 @@ format: setup
 
 bench: setup
 	@$(BIN)/python -m benchmarks.simulator --check
+	@$(BIN)/python -m benchmarks.training --check
 	@$(BIN)/python -m benchmarks.scripted_team
+
+faults: setup
+	@$(BIN)/python -m benchmarks.faults
 
 ui: setup
 	@$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db \
