@@ -110,6 +110,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._finished = self._no_episodes()
         self.env: BatchedGame | None = None
         self._actor: BatchedActor | None = None
+        self._branch = 0
         self._curriculum: Curriculum | None = None
         self.num_envs = 0
         if self.worker_index > 0 or config.create_env_on_local_worker or not config.num_env_runners:
@@ -300,8 +301,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         """
         assert self.env is not None
         generator = torch.Generator()
-        words: tuple[int, ...] = ()
         seeds = None
+        self._branch = salt[0] if salt else 0
         if self._seed_of_run is None:
             generator.seed()
         else:
@@ -368,7 +369,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
     def _episode(self, game: int, record: Any = None, number: int | None = None) -> GameEpisode:
         number = int(self._episode_numbers[game]) if number is None else number
         return GameEpisode(
-            id_=f"{self.worker_index}-{game}-{number}",
+            id_=f"{self.worker_index}-{self._branch}-{game}-{number}",
             game=int(game),
             number=number,
             worker_index=self.worker_index,
@@ -387,20 +388,24 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         if self._curriculum is not None:
             self._curriculum.learn(fetched[0])
         if listens:
-            for record in fetched[0]:
-                game = int(record["game"])
-                self._call(
-                    "on_episode_end",
-                    episode=self._episode(game, record),
-                    env=sim,
-                    env_index=game,
-                    rl_module=self.module,
-                )
+            self._tell_ends(sim, fetched[0])
         ended = np.flatnonzero(self._episode_start)
         self._episode_numbers[ended] += 1
         self._queue_levels(ended)
         self._seat(ended, actor)
         return fetched
+
+    def _tell_ends(self, sim: BatchedGame, records: NDArray[np.void]) -> None:
+        """Tells callbacks of episodes that ended."""
+        for record in records:
+            game = int(record["game"])
+            self._call(
+                "on_episode_end",
+                episode=self._episode(game, record),
+                env=sim,
+                env_index=game,
+                rl_module=self.module,
+            )
 
     def _remember(self, sim: BatchedGame, records: NDArray[np.void]) -> None:
         """Keeps length, return and terms (means over agents) of the newest episodes."""
@@ -516,6 +521,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         wins = np.concatenate([one.wins for one in played])
         self._finished = self._no_episodes()
         self._remember(sim, records)
+        if self._listens("on_episode_end"):
+            self._tell_ends(sim, records)
         # Of several runners RLlib takes the mean of their means; counts add up exactly.
         self.metrics.log_value("win_rate", float(wins.mean()), window=1)
         self.metrics.log_value("num_wins", int(wins.sum()), reduce="sum")
@@ -696,6 +703,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             return None
         return {
             "worker_index": self.worker_index,
+            "branch": self._branch,
             "games": [self.env.snapshot(i) for i in range(self.num_envs)],
             "episode_start": self._episode_start.copy(),
             "episode_numbers": self._episode_numbers.copy(),
@@ -724,6 +732,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             self.branch(self.num_env_steps_sampled_lifetime)
             return
         actor.set_state(state["actor"])
+        self._branch = state["branch"]
         self._episode_start = np.array(state["episode_start"])
         self._episode_numbers = np.array(state["episode_numbers"])
         self._finished = self._no_episodes()

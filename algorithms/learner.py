@@ -267,21 +267,24 @@ class SegmentPPOLearner(TorchLearner):  # type: ignore[misc]
         gradients = super().compute_gradients(loss_per_module, **kwargs)
         return {key: one for key, one in gradients.items() if one is not None}
 
-    def apply_gradients(self, gradients_dict: dict[Any, Tensor]) -> None:
-        """One step of the optimizers that these gradients belong to.
+    def postprocess_gradients(self, gradients_dict: dict[Any, Tensor]) -> dict[Any, Tensor]:
+        """RLlib's clipping.
 
         Raises:
-            NonFiniteError: a gradient is NaN or infinite. RLlib's own would set it to zero and go
-                on; then nobody would learn that training has failed.
+            NonFiniteError: a gradient is NaN or infinite. Clipping by value would hide it, and
+                RLlib's own would set it to zero and go on; nobody would learn that training failed.
         """
-        if not gradients_dict:
-            return
-        norm = torch.stack(torch._foreach_norm(list(gradients_dict.values()))).norm()
-        if not torch.isfinite(norm):
-            raise NonFiniteError(
-                "a gradient is NaN or infinite, so the weights were left as they are; lower the "
-                "learning rate or the rewards."
-            )
+        if gradients_dict:
+            norm = torch.stack(torch._foreach_norm(list(gradients_dict.values()))).norm()
+            if not torch.isfinite(norm):
+                raise NonFiniteError(
+                    "a gradient is NaN or infinite, so the weights were left as they are; lower "
+                    "the learning rate or the rewards."
+                )
+        return dict(super().postprocess_gradients(gradients_dict))
+
+    def apply_gradients(self, gradients_dict: dict[Any, Tensor]) -> None:
+        """One step of the optimizers that these gradients belong to."""
         for key, gradient in gradients_dict.items():
             self._params[key].grad = gradient
         for optimizer, keys in self._optimizer_parameters.items():

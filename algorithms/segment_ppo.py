@@ -253,6 +253,7 @@ class SegmentPPO(PPO):  # type: ignore[misc]
     def training_step(self) -> None:
         """One rollout of every runner, all its minibatches, and the new weights to the runners."""
         started = time.perf_counter()
+        self.episodes, self.seconds = np.zeros(0, np.void), {"sampling": 0.0, "learning": 0.0}
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             rollouts, results = self._sample()
             if not rollouts:
@@ -318,11 +319,13 @@ class SegmentPPO(PPO):  # type: ignore[misc]
 
 def _schedule_problem(setting: Any) -> str | None:
     """What is wrong with a number or RLlib's schedule of numbers over env steps, none below 0."""
-    levels = [setting]
+    levels: Any = [setting]
     if isinstance(setting, list | tuple):
         if not setting or any(not isinstance(p, list | tuple) or len(p) != 2 for p in setting):
             return "a schedule is a list of [env steps, value]"
-        levels = [level for _, level in setting]
+        steps, levels = zip(*setting, strict=True)
+        if list(steps) != sorted(set(steps)):
+            return "env steps of a schedule must rise"
     for level in levels:
         if not isinstance(level, int | float) or not 0 <= level < float("inf"):
             return "give a finite number of at least 0, or a schedule of them"

@@ -41,6 +41,8 @@ def _common(config: Any, recipe: Recipe, max_seq_len: int | None = None) -> Any:
         config.environment(
             PREFIX + "pico_park",
             env_config={"config": recipe.env, "rewards": recipe.rewards, "seed": run.seed},
+            # RLlib's check would play the first level of every stream.
+            disable_env_checking=True,
         )
         .env_runners(
             num_env_runners=ppo.num_env_runners,

@@ -107,6 +107,7 @@ OVERRIDDEN: dict[type[Any], tuple[tuple[type[Any], ...], tuple[str, ...]]] = {
             "compute_loss_for_module",
             "configure_optimizers_for_module",
             "get_state",
+            "postprocess_gradients",
             "set_state",
             "update",
         ),

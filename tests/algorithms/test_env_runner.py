@@ -358,7 +358,7 @@ def test_the_mapping_is_asked_for_every_seat_at_episode_starts_and_never_within(
     by_episode: dict[str, list[str]] = defaultdict(list)
     for agent, episode in asked:
         assert isinstance(episode, GameEpisode) and episode.worker_index == 2
-        assert episode.id_ == f"2-{episode.game}-{episode.number}"
+        assert episode.id_ == f"2-0-{episode.game}-{episode.number}"
         by_episode[episode.id_].append(agent)
     assert all(one == ["agent_0", "agent_1", "agent_2"] for one in by_episode.values())
 

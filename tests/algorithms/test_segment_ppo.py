@@ -171,7 +171,7 @@ def test_losses_are_the_recorded_ones(ray: Any, name: str) -> None:
     assert recorded.keys() == golden.CASES.keys()
     found = golden.losses(name)
     for number, (one, expected) in enumerate(zip(found, recorded[name], strict=True), start=1):
-        assert one == pytest.approx(expected, rel=1e-3, abs=1e-6), f"{name}, iteration {number}"
+        assert one == pytest.approx(expected, rel=1e-3, abs=2e-5), f"{name}, iteration {number}"
 
 
 def test_an_iteration_says_what_ended_in_it_and_what_it_took(build: Build) -> None:
@@ -265,8 +265,14 @@ def remote(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
         found = ask(lambda one: [one.env.level(i).seed for i in range(one.num_envs)])
         return [level for one in found for level in one]
 
+    def train(ended: set[int]) -> Any:
+        result = algorithm.train()
+        ended |= set(algorithm.episodes["level_seed"].tolist())
+        return result
+
+    found: dict[str, Any] = {"ended": set(), "ended_after": set()}
     try:
-        found: dict[str, Any] = {"results": [algorithm.train() for _ in range(2)]}
+        found["results"] = [train(found["ended"]) for _ in range(2)]
         found["local"] = algorithm.env_runner.env
         found["levels"] = levels()
         found["saved_games"] = games()
@@ -282,17 +288,16 @@ def remote(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
         health: dict[str, Any] = {}
         found["while_down"] = []
         for _ in range(200):
-            result = algorithm.train()
+            result = train(found["ended_after"])
             health = result["fault_tolerance"]
             found["while_down"].append(result)
             if health["num_remote_worker_restarts"] == 1 and health["num_healthy_workers"] == 2:
                 break
         found["health"] = health
-        found["levels_after"] = levels()
         found["numbers"] = ask(lambda one: (one.worker_index, one._weights_seq_no))
         found["weights"] = ask(lambda one: one.module[SHARED].get_state())
         found["learned"] = algorithm.learner_group._learner.module[SHARED].get_state()
-        found["after"] = [algorithm.train() for _ in range(2)]
+        found["after"] = [train(found["ended_after"]) for _ in range(2)]
     finally:  # others need the processors
         algorithm.stop()
     return found
@@ -331,7 +336,8 @@ def test_a_killed_runner_comes_back_with_newest_weights_and_other_levels(
     assert len({number for _, number in remote["numbers"]}) == 1
     for weights in remote["weights"]:
         assert_same(weights, remote["learned"])
-    assert not set(remote["levels_after"]) & set(remote["levels"])
+    assert remote["ended"] and remote["ended_after"]
+    assert not remote["ended"] & remote["ended_after"], "it started its levels anew"
     for result in remote["after"]:
         assert result["env_runners"]["num_env_steps_sampled"] == ENV_STEPS
         assert result["learners"][SHARED]["first_log_ratio"] < 1e-5
