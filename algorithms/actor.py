@@ -62,6 +62,12 @@ class BatchedActor:
 
     def seat(self, rows: NDArray[np.intp], names: Sequence[str]) -> None:
         """Gives rows to modules, one name a row; their episodes must start with the next tick."""
+        for name in names:
+            if name not in self.names:
+                raise ValueError(
+                    f"policy_mapping_fn seats {name!r}, which is no module here; choose from "
+                    f"{', '.join(self.names)}."
+                )
         self.owners[rows] = [self.names.index(name) for name in names]
 
     @torch.no_grad()

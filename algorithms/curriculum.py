@@ -171,7 +171,8 @@ class Curriculum:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `get_state` gave; another curriculum's state is left alone."""
-        if state["config"]["rungs"] != self.config.rungs:
+        stored = state["config"]
+        if (stored["mode"], stored["rungs"]) != (self.config.mode, self.config.rungs):
             return
         self.num_open = int(state["num_open"])
         for won, stored in zip(self._won, state["won"], strict=True):

@@ -8,11 +8,10 @@ local or remote, restarted and synced by its `EnvRunnerGroup`, saved with its al
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +46,7 @@ from algorithms.actor import BatchedActor
 from algorithms.curriculum import Curriculum, CurriculumConfig
 from algorithms.play import Games, NetworkActor, play_levels
 from algorithms.rollout import Rollout, Rollouts
+from algorithms.watchdog import Watchdog
 from env.batch import BatchedGame, hash_words
 from env.errors import BadInputError
 from env.games import make_simulator
@@ -110,13 +110,21 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._finished = self._no_episodes()
         self.env: BatchedGame | None = None
         self._actor: BatchedActor | None = None
+        self._watched: Watchdog | None = None
         self._branch = 0
+        self._known_curriculum: dict[str, Any] | None = None
         self._curriculum: Curriculum | None = None
         self.num_envs = 0
         if self.worker_index > 0 or config.create_env_on_local_worker or not config.num_env_runners:
             self.make_env()
         self.module: Any = None
         self.make_module()
+        folder = getattr(config, "hang_log_dir", None)
+        if self.worker_index > 0 and folder:
+            # Held open as long as the process lives: a segmentation fault writes where it was.
+            path = Path(folder) / f"crash-{self.worker_index}-{os.getpid()}.txt"
+            self._crash_log = path.open("w")
+            faulthandler.enable(file=self._crash_log)
 
     def _no_episodes(self) -> deque[NDArray[np.float64]]:
         """Room for the episodes that means go over: in evaluation, all of them."""
@@ -146,7 +154,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
     def make_env(self) -> None:
         """Makes the games anew; they start when next sampled."""
         game, context = self._game()
-        self._seed_of_run = context.pop("seed", None)
+        self._seed_of_run = context.pop("seed", self.config.seed)
         self.num_envs = int(self.config.num_envs_per_env_runner)
         self.env = make_simulator(game, self.num_envs, **context)
         self._agents = agent_ids(self.env.num_agents)
@@ -217,7 +225,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         if self.env is None:
             raise ValueError(f"runner {self.worker_index} has no games and can't sample.")
         explore = bool(self.config.explore) if explore is None else explore
-        with self._watched(), self.metrics.log_time(SAMPLE_TIMER):
+        with self._watchdog() as self._watched, self.metrics.log_time(SAMPLE_TIMER):
             if self.config.in_evaluation:
                 samples = self._evaluate(num_timesteps, num_episodes, explore, force_reset)
             elif num_episodes is not None:
@@ -242,7 +250,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         assert sim is not None
         if self._actor is None:
             self._start(())
-        elif force_reset:
+        elif force_reset or self._actor.names != tuple(self._modules()):
+            if not force_reset:  # policies came or went: every seat is given anew
+                generator = self._actor.generator
+                self._actor = BatchedActor(self._modules(), self._num_rows, generator=generator)
             self._episode_numbers += 1
             self._reset_games()
             self._begin_all(self._actor)
@@ -290,6 +301,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             num_env_steps=num_steps * self.num_envs,
             num_agent_steps=num_steps * rows,
             episodes=episodes,
+            curriculum=self._curriculum.get_state() if self._curriculum else None,
         )
         self._log(sim, rollouts, buffers["owner"], actor)
         return rollouts
@@ -324,10 +336,14 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         assert self.env is not None
         names = self.env.outcome_names
         made = Curriculum(config, self.env.difficulty_names, names.index("victory"), seed)
-        if self._curriculum is not None:
-            state = self._curriculum.get_state()
-            made.set_state({**state, "generator": made.get_state()["generator"]})
+        known = self._curriculum.get_state() if self._curriculum else self._known_curriculum
+        if known is not None:
+            made.set_state({**known, "generator": made.get_state()["generator"]})
         return made
+
+    def know_curriculum(self, state: dict[str, Any] | None) -> None:
+        """What runners that are started again begin with: they get this one's state."""
+        self._known_curriculum = state or self._known_curriculum
 
     def _reset_games(self, seeds: Sequence[int] | None = None) -> None:
         """Starts a level in every game, on new streams if seeds are given."""
@@ -395,13 +411,16 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._seat(ended, actor)
         return fetched
 
-    def _tell_ends(self, sim: BatchedGame, records: NDArray[np.void]) -> None:
-        """Tells callbacks of episodes that ended."""
-        for record in records:
+    def _tell_ends(
+        self, sim: BatchedGame, records: NDArray[np.void], numbered_from: int | None = None
+    ) -> None:
+        """Tells callbacks of episodes that ended; in evaluation they are numbered through."""
+        for index, record in enumerate(records):
             game = int(record["game"])
+            number = None if numbered_from is None else numbered_from + index
             self._call(
                 "on_episode_end",
-                episode=self._episode(game, record),
+                episode=self._episode(game, record, number),
                 env=sim,
                 env_index=game,
                 rl_module=self.module,
@@ -522,7 +541,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._finished = self._no_episodes()
         self._remember(sim, records)
         if self._listens("on_episode_end"):
-            self._tell_ends(sim, records)
+            self._tell_ends(sim, records, numbered_from=self._next_level - len(records))
         # Of several runners RLlib takes the mean of their means; counts add up exactly.
         self.metrics.log_value("win_rate", float(wins.mean()), window=1)
         self.metrics.log_value("num_wins", int(wins.sum()), reduce="sum")
@@ -558,6 +577,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             seeds,
             held_out=held_out,
             max_games=self.num_envs,
+            each_tick=self._watched.beat if self._watched else None,
         )
 
     def _seats(self, game: int, number: int) -> list[str]:
@@ -621,28 +641,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             kwargs=dict(env_runner=self, metrics_logger=self.metrics, **info),
         )
 
-    # -- a watchdog
-
-    @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Ends this process if the block takes longer than `config.hang_timeout_s`.
-
-        A simulator that hangs, also with the interpreter's lock held, can be ended from nowhere
-        else; RLlib never repairs a runner that doesn't answer.
-        """
+    def _watchdog(self) -> Watchdog:
+        """Ends this process if nothing moves for `config.hang_timeout_s`."""
         timeout = getattr(self.config, "hang_timeout_s", None)
-        if not timeout:
-            yield
-            return
-        folder = Path(self.config.hang_log_dir or os.getcwd())
-        path = folder / f"hang-{self.worker_index}-{os.getpid()}.txt"
-        with path.open("w") as log:
-            faulthandler.dump_traceback_later(timeout, exit=True, file=log)
-            try:
-                yield
-            finally:
-                faulthandler.cancel_dump_traceback_later()
-        path.unlink(missing_ok=True)
+        return Watchdog(timeout, getattr(self.config, "hang_log_dir", None), str(self.worker_index))
 
     # -- state
 
@@ -664,6 +666,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
                 **kwargs,
             )
             state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+        if self._known_curriculum is not None:
+            state[CURRICULUM] = self._known_curriculum
         if self._check_component(SAMPLING, components, not_components):
             sampling = self.sampling_state()
             if sampling is not None:
@@ -673,15 +677,15 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what RLlib sends: newer weights, counters, games to go on with."""
         if COMPONENT_RL_MODULE in state:
-            # Any other number than its own: also an earlier one, from a checkpoint.
+            # Also under a number of its own: after a restore that says nothing about the weights.
             number = state.get(WEIGHTS_SEQ_NO, 0)
-            if number == 0 or self._weights_seq_no != number:
-                weights = state[COMPONENT_RL_MODULE]
-                if isinstance(weights, ray.ObjectRef):
-                    weights = ray.get(weights)
-                self.module.set_state(weights)
+            weights = state[COMPONENT_RL_MODULE]
+            if isinstance(weights, ray.ObjectRef):
+                weights = ray.get(weights)
+            self.module.set_state(weights)
             if number > 0:
                 self._weights_seq_no = number
+        self.know_curriculum(state.get(CURRICULUM))
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = int(state[NUM_ENV_STEPS_SAMPLED_LIFETIME])
             # Games made in place of others that have played already must not repeat their levels.

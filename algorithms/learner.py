@@ -174,6 +174,11 @@ class SegmentPPOLearner(TorchLearner):  # type: ignore[misc]
         for _ in range(count_minibatches(buffer.num_rows, size, config.num_epochs)):
             advantages = buffer.advantages().advantages
             chances = priorities(advantages, buffer.active, alpha, config.priority_epsilon)
+            if not torch.isfinite(chances).all():
+                raise NonFiniteError(
+                    "an advantage is NaN or infinite, so the weights were left as they are; lower "
+                    "the learning rate or the rewards."
+                )
             # Drawn on the CPU, whose generator belongs to the checkpoint.
             rows = torch.multinomial(
                 chances.cpu(), size, replacement=True, generator=self._generator

@@ -124,6 +124,7 @@ def play_levels(
     *,
     held_out: bool = True,
     max_games: int | None = None,
+    each_tick: Callable[[], None] | None = None,
 ) -> Games:
     """Plays every level of the list once.
 
@@ -136,6 +137,7 @@ def play_levels(
         seeds: level seeds.
         held_out: whether they name held-out levels.
         max_games: games side by side at most; None: `MAX_GAMES`.
+        each_tick: called at every tick, for a watchdog.
     """
     num_games = min(len(seeds), max_games or MAX_GAMES)
     sim = make(num_games)
@@ -148,6 +150,8 @@ def play_levels(
     started = np.ones(num_games, np.bool_)
     actions = np.zeros((num_games, sim.num_agents), np.int64)
     while (left > 0).any():
+        if each_tick is not None:
+            each_tick()
         playing = np.flatnonzero(left > 0)
         actor.start(sim, started)
         actions[playing] = actor.act(sim, playing)

@@ -92,6 +92,8 @@ class Rollouts:
     """Rows by steps, waiting ones included."""
     episodes: Array
     """Records of the games that ended; see `env.batch.BatchedGame.episodes`."""
+    curriculum: dict[str, Any] | None = None
+    """What the runner's curriculum knows; see `algorithms.curriculum.Curriculum.get_state`."""
 
     def env_steps(self) -> int:
         """RLlib's name for `num_env_steps`."""

@@ -2,7 +2,7 @@
 
     from algorithms import SegmentPPOConfig
 
-    config = SegmentPPOConfig().environment("clowder/pico_park", env_config={"seed": 1})
+    config = SegmentPPOConfig().environment("clowder/pico_park").debugging(seed=1)
     algorithm = config.build_algo()
     algorithm.train()
 
@@ -123,6 +123,9 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
             **kwargs: PPO's: lr, gamma, lambda_, clip_param, vf_loss_coeff, entropy_coeff,
                 grad_clip, num_epochs, minibatch_size.
         """
+        for name, remedy in _ELSEWHERE.items():
+            if kwargs.get(name, NotProvided) is not NotProvided:
+                raise ValueError(f"{name} means nothing to SegmentPPO; {remedy}.")
         super().training(**kwargs)
         given = {
             "advantage": advantage,
@@ -193,6 +196,16 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
                 )
         if not isinstance(self.num_epochs, int) or self.num_epochs < 1:
             self._value_error(f"num_epochs is {self.num_epochs!r}; it must be at least 1.")
+        if self.batch_mode != "truncate_episodes":
+            self._value_error(
+                f"batch_mode is {self.batch_mode!r}, but segments have a fixed length whatever "
+                "ends in them; leave it out."
+            )
+        if self._env_to_module_connector or self._module_to_env_connector:
+            self._value_error(
+                "connectors have no place on the batched path, which makes no episode objects; "
+                "leave them out, or choose RLlib's own PPO."
+            )
         if self.use_kl_loss:
             self._value_error("use_kl_loss is True, but this method has no KL loss; leave it out.")
         for name in SCHEDULED:
@@ -260,6 +273,9 @@ class SegmentPPO(PPO):  # type: ignore[misc]
                 return  # every runner has failed; the next iteration tries to restore them
             self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
         self.episodes = np.concatenate([one.episodes for one in rollouts])
+        if self.env_runner_group.num_remote_env_runners():
+            # RLlib gives its state to runners that it starts again.
+            self.env_runner.know_curriculum(rollouts[0].curriculum)
         sampled_at = time.perf_counter()
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             sampled = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME))
@@ -315,6 +331,19 @@ class SegmentPPO(PPO):  # type: ignore[misc]
     def _on_remote_runners(self, do: Callable[[Any], Any]) -> list[Any]:
         found: list[Any] = self.env_runner_group.foreach_env_runner(do, local_env_runner=False)
         return found
+
+
+_ELSEWHERE = {
+    "train_batch_size": "an iteration is num_envs_per_env_runner * rollout_fragment_length steps",
+    "train_batch_size_per_learner": (
+        "an iteration is num_envs_per_env_runner * rollout_fragment_length steps"
+    ),
+    "use_gae": "choose advantage='gae'",
+    "vf_clip_param": "give value_clip",
+    "kl_coeff": "it has no KL loss",
+    "kl_target": "it has no KL loss",
+}
+"""PPO's settings that would be ignored, and what to say instead."""
 
 
 def _schedule_problem(setting: Any) -> str | None:

@@ -264,7 +264,8 @@ def main() -> int:
     if "remote" in arguments.only:
         share = against_processes(arguments.pairs)
         bars.append(Bar(name="two runners over two processes", value=share, bar=REMOTE_BAR))
-    return 1 if arguments.check and report(bars) else 0
+    missed = report(bars)
+    return 1 if arguments.check and missed else 0
 
 
 if __name__ == "__main__":

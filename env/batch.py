@@ -24,8 +24,10 @@ HELD_OUT_BIT = 1 << 63
 
 
 def hash_words(words: Sequence[int]) -> int:
-    """64 bits from any number of integers of at least 0: seeds of streams, which never meet."""
-    return int(np.random.SeedSequence(tuple(words)).generate_state(1, np.uint64)[0])
+    """64 bits from any number of integers, 0 to 2^64 - 1: seeds of streams, which never meet."""
+    # numpy drops leading zeros of each word and pads at the end: count and width go in as well.
+    halves = [half for word in words for half in (word & 0xFFFFFFFF, word >> 32)]
+    return int(np.random.SeedSequence((len(words), *halves)).generate_state(1, np.uint64)[0])
 
 
 @functools.cache

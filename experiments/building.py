@@ -26,7 +26,7 @@ MODULE = SHARED
 
 
 def hashed_seed(seed: int) -> int:
-    """32 bits for RLlib, which adds the worker's index: neighbouring seeds must not meet there."""
+    """31 bits for RLlib, which adds the worker's index: neighbouring seeds must not meet there."""
     return hash_words([seed]) >> 33
 
 

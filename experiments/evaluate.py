@@ -6,7 +6,7 @@ different rewards can be compared; `reward/` is the ledger of where the return c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,12 @@ def held_out_seeds(count: int, first: int = 0) -> range:
 
 
 def play_levels(
-    actor: Actor, config: PicoParkConfig, seeds: Sequence[int], *, held_out: bool = True
+    actor: Actor,
+    config: PicoParkConfig,
+    seeds: Sequence[int],
+    *,
+    held_out: bool = True,
+    each_tick: Callable[[], None] | None = None,
 ) -> Games:
     """Plays every level of the list once; see `algorithms.play.play_levels`.
 
@@ -80,9 +85,14 @@ def play_levels(
         config: the game.
         seeds: level seeds.
         held_out: whether they name held-out levels.
+        each_tick: called at every tick, for a watchdog.
     """
     return play.play_levels(
-        actor, lambda count: PicoPark(count, config, seed=0), seeds, held_out=held_out
+        actor,
+        lambda count: PicoPark(count, config, seed=0),
+        seeds,
+        held_out=held_out,
+        each_tick=each_tick,
     )
 
 
@@ -151,6 +161,7 @@ def evaluate_module(
     seed: int,
     with_greedy: bool = False,
     presets: Sequence[str] = (),
+    each_tick: Callable[[], None] | None = None,
 ) -> dict[str, float]:
     """All metrics of a policy on the standard list of held-out levels.
 
@@ -162,12 +173,14 @@ def evaluate_module(
         seed: of the sampled actions.
         with_greedy: also play greedily (a team can deadlock that way).
         presets: other difficulties whose win rate is wanted too.
+        each_tick: called at every tick, for a watchdog.
     """
     seeds = held_out_seeds(num_levels)
 
     def play(greedy: bool, preset: str | None = None) -> Games:
         actor = NetworkActor({"team": module}, greedy=greedy, seed=seed)
-        return play_levels(actor, config.at(preset or config.preset), seeds)
+        of_preset = config.at(preset or config.preset)
+        return play_levels(actor, of_preset, seeds, each_tick=each_tick)
 
     games = play(False)
     found = {**success_metrics(games), **behaviour_metrics(games), **ledger(games, rewards)}

@@ -7,14 +7,18 @@ promised a million steps and sampled none. A guard looks at each iteration and s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 STOPPED_FILE = "stopped.json"
 """Left in a trial's folder by a failure that trying again can't mend."""
 MAX_SHORT_ITERATIONS = 3
-"""Iterations in a row with fewer env steps than promised, after which a trial has failed."""
+"""Iterations in a row with fewer env steps than promised, after which a trial has failed..."""
+PATIENCE_S = 30.0
+"""...if they took this long: a runner that is started again needs some seconds."""
 
 
 class TrialFailure(RuntimeError):
@@ -24,13 +28,21 @@ class TrialFailure(RuntimeError):
 class RunnerGuard:
     """Watches what the runners of one trial deliver."""
 
-    def __init__(self, *, promised_env_steps: int, num_env_runners: int, max_failures: int) -> None:
+    def __init__(
+        self,
+        *,
+        promised_env_steps: int,
+        num_env_runners: int,
+        max_failures: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Starts with nothing held against anybody.
 
         Args:
             promised_env_steps: of every iteration.
             num_env_runners: remote ones.
             max_failures: restarts of runners that are still forgiven.
+            clock: seconds.
         """
         self.promised_env_steps = promised_env_steps
         self.num_env_runners = num_env_runners
@@ -38,6 +50,8 @@ class RunnerGuard:
         self.num_restarts = 0
         self._restarts_before = 0
         self._num_short = 0
+        self._clock = clock
+        self._short_since = 0.0
 
     def check(self, result: Mapping[str, Any], num_env_steps: int) -> None:
         """Judges an iteration.
@@ -57,7 +71,10 @@ class RunnerGuard:
                 f"{self.max_failures} that are forgiven (run.max_failures)."
             )
         self._num_short = self._num_short + 1 if num_env_steps < self.promised_env_steps else 0
-        if self._num_short >= MAX_SHORT_ITERATIONS:
+        if self._num_short <= 1:
+            self._short_since = self._clock()
+        is_long = self._clock() - self._short_since >= PATIENCE_S
+        if self._num_short >= MAX_SHORT_ITERATIONS and is_long:
             healthy = int(health.get("num_healthy_workers", 0))
             alive = f", {healthy} of {self.num_env_runners} runners alive"
             raise TrialFailure(
@@ -109,7 +126,10 @@ def explain(error: str, folder: Path) -> str:
     is_death = any(word in error for word in ("ActorDiedError", "died unexpectedly", "ActorUnav"))
     for pattern, what in (("hang-*.txt", "hung"), ("crash-*.txt", "crashed")):
         found = [path for path in sorted(folder.glob(pattern)) if path.stat().st_size]
-        if is_death and found:
+        # Ray names the process that died: what an earlier one left doesn't explain it.
+        pids = set(re.findall(r"pid\W{1,3}(\d+)", error))
+        is_its = not pids or any(path.stem.rpartition("-")[2] in pids for path in found)
+        if is_death and found and is_its:
             times = _times(len(found))
             return f"its simulator {what} {times} and took the process along; see {found[-1]}"
     if is_death:

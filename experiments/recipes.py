@@ -50,8 +50,9 @@ def pico_park() -> Recipe:
 
 
 def blog() -> Recipe:
-    """The original experiment: its network, rewards, layout of levels and settings; but Adam where
-    it had Muon, and as many steps as a machine without a GPU makes in an hour and a half."""
+    """The original experiment: its network, rewards, layout of levels, advantages, sampling of
+    segments and settings; but Adam with a linear fall where it had Muon with a cosine, and as many
+    steps as a machine without a GPU makes in an hour and a half."""
     return Recipe(
         name="blog",
         env=PicoParkConfig(preset="classic"),
@@ -68,6 +69,9 @@ def blog() -> Recipe:
             value_coefficient=2.0,
             gradient_norm=1.5,
             lr_end=0.0,
+            advantage="puff",
+            priority_alpha=0.8,
+            priority_beta=0.2,
         ),
         evaluation=EvaluationConfig(every_env_steps=500_000),
         run=RunConfig(env_steps=10_000_000),

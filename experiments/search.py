@@ -140,6 +140,7 @@ _FIXED_BY_CHECKPOINT = (
     "run.",
     "algorithm",
     "evaluation.",
+    "curriculum.",
     "ppo.num_env_runners",
     "ppo.num_learners",
     "ppo.num_gpus",

@@ -26,6 +26,8 @@ FIXED = (
     "run.num_threads",
 )
 """Fields of the sweep as a whole, beside `sweep.`."""
+STEPPED = ("ppo.fragment", "ppo.minibatch", "ppo.microbatch")
+"""Fields of which only some multiples make sense."""
 FORMS = "write NAME, NAME=1,2,3, NAME=low:high or NAME=low:high:log"
 
 
@@ -98,6 +100,10 @@ def _range(text: str, name: str, domain: str, recipe: Recipe, *, is_integer: boo
         raise BadInputError(f"{text!r} has an end that is no number; {FORMS}.") from None
     if not low < high or (is_log and low <= 0):
         raise BadInputError(f"{text!r} is empty{' or not above 0' if is_log else ''}; {FORMS}.")
+    if name in STEPPED:
+        raise BadInputError(
+            f"{text!r} would draw values that don't fit a segment; list them ({name}=1024,2048)."
+        )
     for end in (low, high):
         recipes.replace(recipe, {name: end})
     return Dimension(field=name, low=low, high=high, is_log=is_log, is_integer=is_integer)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ray import tune
 
+from algorithms.watchdog import Watchdog
 from env.errors import BadInputError
 from experiments import guards
 from experiments import recipe as recipes
@@ -150,12 +151,14 @@ class Trial(tune.Trainable):
     def _iterate(self) -> dict[str, float]:
         """One iteration of the algorithm, and its metrics."""
         started, before = time.perf_counter(), self._env_steps
-        with self._stopping_for_good():
+        # Batched runners watch themselves; RLlib's own don't.
+        is_watched = self.recipe.algorithm == "segment_ppo"
+        with self._stopping_for_good(), self._watchdog(not is_watched):
             result = self.algorithm.train()
+            runners = result.get("env_runners", {})
+            self._env_steps = int(runners.get("num_env_steps_sampled_lifetime", before))
+            self.guard.check(result, self._env_steps - before)
         whole = time.perf_counter() - started
-        runners = result.get("env_runners", {})
-        self._env_steps = int(runners.get("num_env_steps_sampled_lifetime", before))
-        self.guard.check(result, self._env_steps - before)
         clock: dict[str, float] | None = getattr(self.algorithm, "seconds", None)
         if clock is not None:
             clock = {**clock, "whole": whole}
@@ -175,6 +178,13 @@ class Trial(tune.Trainable):
             )
             guards.mark_stopped(self.folder, reason)
             raise guards.TrialFailure(reason) from error
+        except guards.TrialFailure as error:
+            guards.mark_stopped(self.folder, str(error))
+            raise
+
+    def _watchdog(self, is_on: bool = True) -> Watchdog:
+        """Ends this process if it hangs, so that Tune starts the trial again."""
+        return Watchdog(is_on * self.recipe.run.hang_timeout_s, self.folder, "trial")
 
     def _evaluate(self, *, final: bool) -> dict[str, float]:
         from experiments.building import MODULE
@@ -183,15 +193,17 @@ class Trial(tune.Trainable):
         settings = self.recipe.evaluation
         module = self.algorithm.get_module(MODULE)
         module.eval()
-        return evaluate_module(
-            module,
-            self.recipe.env,
-            self.recipe.rewards,
-            num_levels=settings.num_final_levels if final else settings.num_levels,
-            seed=self.recipe.run.seed,
-            with_greedy=final,
-            presets=settings.presets if final else (),
-        )
+        with self._watchdog() as watchdog:
+            return evaluate_module(
+                module,
+                self.recipe.env,
+                self.recipe.rewards,
+                num_levels=settings.num_final_levels if final else settings.num_levels,
+                seed=self.recipe.run.seed,
+                with_greedy=final,
+                presets=settings.presets if final else (),
+                each_tick=watchdog.beat,
+            )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """RLlib's checkpoint, the portable policy beside it, and a manifest, written last."""

@@ -52,8 +52,9 @@ class ModelConfig:
     """Width of the LSTM's state (h and c each). Unused without `lstm`."""
 
     precision: Precision = "float32"
-    """What the layers between the grid and the LSTM compute in, acting and learning alike. The
-    weights, the LSTM, actor and critic are float32 in any case."""
+    """What the layers between the grid's first convolution and the LSTM compute in, acting and
+    learning alike. The weights, that convolution, the LSTM, actor and critic are float32 in any
+    case."""
 
     def __post_init__(self) -> None:
         if self.encoder not in get_args(EncoderName):

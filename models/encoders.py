@@ -237,8 +237,12 @@ class GridEncoder(nn.Module):
     def _by_layers(self, grid: Tensor) -> Iterator[Tensor]:
         self.planes.check(grid)
         tables = self.planes.tables()
+        # What is one step elsewhere computes in float32 there; so it does here.
+        exact, rest = (self.body[:2], self.body[2:]) if self.fused else (self.body[:0], self.body)
         for piece in grid.split(self.piece_size if grid.device.type == "cpu" else len(grid)):
-            yield self.body(self.planes(piece, tables))
+            with torch.autocast(grid.device.type, enabled=False):
+                features = exact(self.planes(piece, tables))
+            yield rest(features)
 
 
 def build_encoder(

@@ -174,3 +174,24 @@ def test_evaluation_never_hears_of_it() -> None:
     records = sample(runner, num_episodes=6).episodes
     assert (records["level_seed"] & np.uint64(HELD_OUT_BIT)).all()
     assert runner._curriculum is None
+
+
+def test_a_runner_that_is_started_again_knows_how_far_it_was() -> None:
+    """RLlib gives it the local runner's state, which the algorithm keeps up to date."""
+    runner = make_runner(curriculum_config("ladder"))
+    sample(runner)
+    assert runner._curriculum is not None
+    runner._curriculum.num_open = 2
+    local = make_runner(curriculum_config("ladder"))
+    local.know_curriculum(sample(runner).curriculum)
+    again = make_runner(curriculum_config("ladder"))
+    again.set_state(local.get_state())
+    sample(again)
+    assert again._curriculum is not None and again._curriculum.num_open == 2
+
+
+def test_another_modes_state_is_left_alone() -> None:
+    one, other = make("ladder"), make("learnability")
+    other.set_state(one.get_state())
+    assert other.num_open == len(RUNGS)
+    other.draw()

@@ -33,7 +33,7 @@ from tests.algorithms.small import (
 )
 
 GAMMA, LAMBDA = 0.97, 0.9
-ROLLOUTS = 3
+ROLLOUTS = 6
 
 
 @dataclass(kw_only=True)
@@ -99,7 +99,7 @@ def test_both_paths_see_pay_and_estimate_the_same(
     monkeypatch: pytest.MonkeyPatch, cut_park: str, game: str, worker: int
 ) -> None:
     monkeypatch.setattr(rllib, "_made", defaultdict(itertools.count))
-    config = small_config(num_games=1, gamma=GAMMA, lambda_=LAMBDA, rewards={"alive": 0.5})
+    config = small_config(seed=9, num_games=1, gamma=GAMMA, lambda_=LAMBDA, rewards={"alive": 0.5})
     config.environment(f"clowder/{game}").env_runners(num_env_runners=2)
     batched = make_runner(config, worker_index=worker)
     stock = MultiAgentEnvRunner(config=stock_config(config), worker_index=worker)

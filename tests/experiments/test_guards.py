@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from experiments.guards import (
     MAX_SHORT_ITERATIONS,
+    PATIENCE_S,
     STOPPED_FILE,
     RunnerGuard,
     TrialFailure,
@@ -24,8 +26,19 @@ PROMISED = 256
 
 def make_guard(*, num_env_runners: int = 2, max_failures: int = 2) -> RunnerGuard:
     return RunnerGuard(
-        promised_env_steps=PROMISED, num_env_runners=num_env_runners, max_failures=max_failures
+        promised_env_steps=PROMISED,
+        num_env_runners=num_env_runners,
+        max_failures=max_failures,
+        clock=itertools.count(step=PATIENCE_S).__next__,
     )
+
+
+def test_runners_that_are_being_started_again_have_time() -> None:
+    guard = RunnerGuard(
+        promised_env_steps=PROMISED, num_env_runners=2, max_failures=2, clock=lambda: 1.0
+    )
+    for _ in range(10):
+        guard.check(health(healthy=0), 0)
 
 
 def health(*, restarts: int = 0, healthy: int = 2) -> dict[str, Any]:
