@@ -92,8 +92,9 @@ class BareLoop:
             ({name: one[:, t].clone() for name, one in whole.items()}, starts[:, t].clone())
             for t in range(self.length)
         ]
-        size = recipe.ppo.minibatch // self.length
-        self.minibatches = [
+        size = (recipe.ppo.microbatch or recipe.ppo.minibatch) // self.length
+        self.parts_per_step = recipe.ppo.minibatch // self.length // size
+        self.parts = [
             {
                 Columns.OBS: {name: one[i : i + size] for name, one in whole.items()},
                 Columns.STATE_IN: {name: one[i : i + size] for name, one in states.items()},
@@ -111,12 +112,13 @@ class BareLoop:
 
     def learn(self) -> None:
         """The passes of learning, with a loss that costs nothing."""
-        for batch in self.minibatches:
+        for number, batch in enumerate(self.parts, start=1):
             out = self.module.forward_train(batch)
             values = self.module.compute_values(batch, out[Columns.EMBEDDINGS])
             (out[Columns.ACTION_DIST_INPUTS].sum() + values.sum()).backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            if number % self.parts_per_step == 0:
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
 
     def iterate(self, iterations: int) -> None:
         """Acting and learning."""

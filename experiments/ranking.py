@@ -88,11 +88,12 @@ def _draw_bars(axes: Any, trials: Sequence[TrialResult], shades: Sequence[Any]) 
     axes.barh(rows, rates, xerr=[low, high], color=shades, height=0.7, capsize=3, ecolor="0.3")
     axes.set_yticks(rows, [one.variant for one in trials], fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1)
+    axes.set_xlim(0, 1.13)  # room for the numbers
+    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set_xlabel("held-out win rate, Wilson 95 %")
     axes.set_title("which variant wins", fontsize=11)
     for row, (rate, more) in enumerate(zip(rates, high, strict=True)):
-        axes.text(min(rate + more + 0.02, 0.9), row, f"{rate:.2f}", va="center", fontsize=9)
+        axes.text(rate + more + 0.02, row, f"{rate:.2f}", va="center", fontsize=9)
 
 
 def _draw_curves(axes: Any, trials: Sequence[TrialResult], shades: Sequence[Any]) -> None:
