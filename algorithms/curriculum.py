@@ -110,9 +110,7 @@ class Curriculum:
             met = self._levels[rung]
             if met:
                 wins, games = np.array(list(met.values())).T
-                rates = (wins + 1) / (games + 2)
-                weights = rates * (1 - rates)
-                index = int(self._rng.choice(len(met), p=weights / weights.sum()))
+                index = int(self._rng.choice(len(met), p=_learnability(wins, games)))
                 return Level(seed=list(met)[index], difficulty=name)
         return Level(difficulty=name)
 
@@ -124,13 +122,9 @@ class Curriculum:
                 return np.ones(1)
             older = (1 - self.config.newest_share) / (count - 1)
             return np.array([older] * (count - 1) + [self.config.newest_share])
-        # As if each rung had been won once and lost once: what is unknown may teach.
-        rates = np.array([(sum(won) + 1) / (len(won) + 2) for won in self._won])
-        weights = rates * (1 - rates)
-        weights /= weights.sum()
+        wins, games = np.array([(sum(won), len(won)) for won in self._won]).T
         least = min(RARE, 1 / count)
-        shares: NDArray[np.float64] = least + (1 - least * count) * weights
-        return shares
+        return least + (1 - least * count) * _learnability(wins, games)
 
     def learn(self, records: Any) -> None:
         """Takes in records of games that ended; see `env.batch.BatchedGame.episodes`."""
@@ -171,8 +165,8 @@ class Curriculum:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `get_state` gave; another curriculum's state is left alone."""
-        stored = state["config"]
-        if (stored["mode"], stored["rungs"]) != (self.config.mode, self.config.rungs):
+        config = state["config"]
+        if (config["mode"], config["rungs"]) != (self.config.mode, self.config.rungs):
             return
         self.num_open = int(state["num_open"])
         for won, stored in zip(self._won, state["won"], strict=True):
@@ -182,3 +176,14 @@ class Curriculum:
             {seed: [wins, games] for seed, wins, games in met} for met in state["levels"]
         ]
         self._rng.bit_generator.state = state["generator"]
+
+
+def _learnability(wins: NDArray[np.int64], games: NDArray[np.int64]) -> NDArray[np.float64]:
+    """p (1 - p) of each, as shares of their sum.
+
+    As if each had been won once and lost once as well: what is unknown may teach.
+    """
+    rates = (wins + 1) / (games + 2)
+    weights = rates * (1 - rates)
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares

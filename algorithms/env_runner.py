@@ -8,12 +8,9 @@ local or remote, restarted and synced by its `EnvRunnerGroup`, saved with its al
 
 from __future__ import annotations
 
-import faulthandler
-import os
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,7 +43,7 @@ from algorithms.actor import BatchedActor
 from algorithms.curriculum import Curriculum, CurriculumConfig
 from algorithms.play import Games, NetworkActor, play_levels
 from algorithms.rollout import Rollout, Rollouts
-from algorithms.watchdog import Watchdog
+from algorithms.watchdog import CrashLog, Watchdog
 from env.batch import BatchedGame, hash_words
 from env.errors import BadInputError
 from env.games import make_simulator
@@ -111,6 +108,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self.env: BatchedGame | None = None
         self._actor: BatchedActor | None = None
         self._watched: Watchdog | None = None
+        self._crash_log: CrashLog | None = None
         self._branch = 0
         self._known_curriculum: dict[str, Any] | None = None
         self._curriculum: Curriculum | None = None
@@ -121,10 +119,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self.make_module()
         folder = getattr(config, "hang_log_dir", None)
         if self.worker_index > 0 and folder:
-            # Held open as long as the process lives: a segmentation fault writes where it was.
-            path = Path(folder) / f"crash-{self.worker_index}-{os.getpid()}.txt"
-            self._crash_log = path.open("w")
-            faulthandler.enable(file=self._crash_log)
+            self._crash_log = CrashLog(folder, str(self.worker_index))
 
     def _no_episodes(self) -> deque[NDArray[np.float64]]:
         """Room for the episodes that means go over: in evaluation, all of them."""
@@ -181,6 +176,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
     def stop(self) -> None:
         """Lets go of the games."""
         self.env = None
+        if self._crash_log is not None:
+            self._crash_log.close()
+            self._crash_log = None
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What RLlib rebuilds a runner with."""
@@ -251,12 +249,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         if self._actor is None:
             self._start(())
         elif force_reset or self._actor.names != tuple(self._modules()):
-            if not force_reset:  # policies came or went: every seat is given anew
-                generator = self._actor.generator
-                self._actor = BatchedActor(self._modules(), self._num_rows, generator=generator)
+            # Also where policies came or went: every seat is given anew.
             self._episode_numbers += 1
             self._reset_games()
-            self._begin_all(self._actor)
+            self._seat_all(self._actor.generator)
         actor = self._actor
         assert actor is not None
         buffers = self._allocate(num_steps)
@@ -301,7 +297,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             num_env_steps=num_steps * self.num_envs,
             num_agent_steps=num_steps * rows,
             episodes=episodes,
-            curriculum=self._curriculum.get_state() if self._curriculum else None,
+            # A local runner isn't started again without its process.
+            curriculum=self._curriculum_state() if self.worker_index > 0 else None,
         )
         self._log(sim, rollouts, buffers["owner"], actor)
         return rollouts
@@ -324,9 +321,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             generator.manual_seed(hash_words((*words, 1 << 32, *salt)) >> 1)
         self._curriculum = self._make_curriculum(generator.initial_seed())
         self._reset_games(seeds)
-        self._actor = BatchedActor(self._modules(), self._num_rows, generator=generator)
-        self._begin_all(self._actor)
-        return self._actor
+        return self._seat_all(generator)
 
     def _make_curriculum(self, seed: int) -> Curriculum | None:
         """A new curriculum that knows what the one before it has learned."""
@@ -336,10 +331,13 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         assert self.env is not None
         names = self.env.outcome_names
         made = Curriculum(config, self.env.difficulty_names, names.index("victory"), seed)
-        known = self._curriculum.get_state() if self._curriculum else self._known_curriculum
+        known = self._curriculum_state() or self._known_curriculum
         if known is not None:
             made.set_state({**known, "generator": made.get_state()["generator"]})
         return made
+
+    def _curriculum_state(self) -> dict[str, Any] | None:
+        return self._curriculum.get_state() if self._curriculum is not None else None
 
     def know_curriculum(self, state: dict[str, Any] | None) -> None:
         """What runners that are started again begin with: they get this one's state."""
@@ -362,10 +360,12 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             for game in games:
                 self.env.queue_levels(int(game), [self._curriculum.draw()])
 
-    def _begin_all(self, actor: BatchedActor) -> None:
-        """Every game is at the start of an episode."""
+    def _seat_all(self, generator: torch.Generator) -> BatchedActor:
+        """Seats policies without memories in every game, at the start of its episode."""
+        self._actor = BatchedActor(self._modules(), self._num_rows, generator=generator)
         self._episode_start[:] = True
-        self._seat(range(self.num_envs), actor)
+        self._seat(range(self.num_envs), self._actor)
+        return self._actor
 
     def _modules(self) -> dict[str, Any]:
         return {name: self.module[name] for name in sorted(self.module.keys())}
@@ -713,7 +713,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             "episode_numbers": self._episode_numbers.copy(),
             "finished": list(self._finished),
             "actor": self._actor.get_state(),
-            "curriculum": self._curriculum.get_state() if self._curriculum else None,
+            "curriculum": self._curriculum_state(),
         }
 
     def set_sampling_state(self, state: Mapping[str, Any]) -> None:

@@ -175,10 +175,7 @@ class SegmentPPOLearner(TorchLearner):  # type: ignore[misc]
             advantages = buffer.advantages().advantages
             chances = priorities(advantages, buffer.active, alpha, config.priority_epsilon)
             if not torch.isfinite(chances).all():
-                raise NonFiniteError(
-                    "an advantage is NaN or infinite, so the weights were left as they are; lower "
-                    "the learning rate or the rewards."
-                )
+                raise _non_finite("an advantage")
             # Drawn on the CPU, whose generator belongs to the checkpoint.
             rows = torch.multinomial(
                 chances.cpu(), size, replacement=True, generator=self._generator
@@ -282,10 +279,7 @@ class SegmentPPOLearner(TorchLearner):  # type: ignore[misc]
         if gradients_dict:
             norm = torch.stack(torch._foreach_norm(list(gradients_dict.values()))).norm()
             if not torch.isfinite(norm):
-                raise NonFiniteError(
-                    "a gradient is NaN or infinite, so the weights were left as they are; lower "
-                    "the learning rate or the rewards."
-                )
+                raise _non_finite("a gradient")
         return dict(super().postprocess_gradients(gradients_dict))
 
     def apply_gradients(self, gradients_dict: dict[Any, Tensor]) -> None:
@@ -317,6 +311,13 @@ class SegmentPPOLearner(TorchLearner):  # type: ignore[misc]
 GENERATOR = "minibatch_generator"
 
 _STATS = (POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY, "mean_kl", "clip_share")
+
+
+def _non_finite(what: str) -> NonFiniteError:
+    return NonFiniteError(
+        f"{what} is NaN or infinite, so the weights were left as they are; lower the learning rate "
+        "or the rewards."
+    )
 
 
 def _at(setting: Any, now: int) -> float:

@@ -93,7 +93,7 @@ class Rollouts:
     episodes: Array
     """Records of the games that ended; see `env.batch.BatchedGame.episodes`."""
     curriculum: dict[str, Any] | None = None
-    """What the runner's curriculum knows; see `algorithms.curriculum.Curriculum.get_state`."""
+    """What a remote runner's curriculum knows; see `algorithms.curriculum.Curriculum.get_state`."""
 
     def env_steps(self) -> int:
         """RLlib's name for `num_env_steps`."""
@@ -158,13 +158,14 @@ class RolloutData(TrainingData):
             part = {}
             for name, rollout in whole.items():
                 size = -(-rollout.num_rows // num_shards)
-                rows = np.arange(index * size, (index + 1) * size)
-                taken = rollout.select(np.minimum(rows, rollout.num_rows - 1))
-                if rows[-1] >= rollout.num_rows:
-                    missing = (rows >= rollout.num_rows)[:, None]
-                    taken.owned = taken.owned & ~missing
-                    taken.active = taken.active & ~missing
-                part[name] = taken
+                start, end = index * size, (index + 1) * size
+                if end <= rollout.num_rows:
+                    part[name] = rollout.select(slice(start, end))
+                    continue
+                rows = np.arange(start, end)
+                part[name] = filled = rollout.select(np.minimum(rows, rollout.num_rows - 1))
+                filled.owned[rows >= rollout.num_rows] = False
+                filled.active[rows >= rollout.num_rows] = False
             assert self.rollouts is not None
             share = Rollouts(
                 modules=part,

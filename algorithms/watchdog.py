@@ -1,4 +1,4 @@
-"""Ends a process that hangs, with or without the interpreter's lock held.
+"""Ends a process that hangs, with or without the interpreter's lock held; tells where it crashed.
 
 RLlib never repairs a runner that doesn't answer. A process that has ended, it does: so a hang is
 turned into a crash, and a file says where it hung.
@@ -12,6 +12,24 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
+
+
+class CrashLog:
+    """Where a segmentation fault of this process writes where it was: `crash-<name>-<pid>.txt`.
+
+    The file stays only if the process crashed, or ended without `close`.
+    """
+
+    def __init__(self, folder: str | Path, name: str) -> None:
+        self._path = Path(folder) / f"crash-{name}-{os.getpid()}.txt"
+        self._file = self._path.open("w")  # held open as long as the process lives
+        faulthandler.enable(file=self._file)
+
+    def close(self) -> None:
+        """The process is well and needs it no more."""
+        faulthandler.disable()
+        self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 class Watchdog:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -136,28 +137,27 @@ class Run:
 
     def points_twice(self) -> int:
         """Points of one metric that MLflow has more than once for a step."""
-        from mlflow.tracking import MlflowClient
-
-        client = MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
         twice = 0
-        for experiment in client.search_experiments():
-            for run in client.search_runs([experiment.experiment_id]):
-                points = client.get_metric_history(run.info.run_id, "train/entropy")
-                steps = [one.step for one in points]
-                twice += len(steps) - len(set(steps))
+        for run in self._tracked():
+            points = self._client().get_metric_history(run.info.run_id, "train/entropy")
+            steps = [one.step for one in points]
+            twice += len(steps) - len(set(steps))
         return twice
 
     def num_trial_runs(self) -> int:
         """Trials that MLflow knows: a resumed one is the same."""
+        return sum("mlflow.parentRunId" in one.data.tags for one in self._tracked())
+
+    def _client(self) -> Any:
         from mlflow.tracking import MlflowClient
 
-        client = MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
-        runs = [
-            one
-            for experiment in client.search_experiments()
-            for one in client.search_runs([experiment.experiment_id])
-        ]
-        return sum("mlflow.parentRunId" in one.data.tags for one in runs)
+        return MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+
+    def _tracked(self) -> list[Any]:
+        """Every run in the tracker."""
+        client = self._client()
+        experiments = [one.experiment_id for one in client.search_experiments()]
+        return list(client.search_runs(experiments))
 
 
 def kill(pid: int) -> None:
@@ -179,79 +179,72 @@ def lost_steps(rows: list[int]) -> int:
 
 def kill_trial(folder: Path) -> Outcome:
     """kill -9 of the trial's process."""
-    return _killed(folder, "kill_trial", "ray::Trial")
+    return _struck(folder, "kill_trial", _kill_first("ray::Trial"))
 
 
 def kill_runner(folder: Path) -> Outcome:
     """kill -9 of one of two remote runners."""
-    return _killed(
-        folder,
-        "kill_runner",
-        "ray::BatchedEnvRunner",
-        "--ppo.num-env-runners",
-        "2",
-        "--ppo.num-envs",
-        "4",
-    )
-
-
-def _killed(folder: Path, fault: str, victim: str, *flags: str) -> Outcome:
-    run = Run(folder, *flags)
-    process = run.start()
-    try:
-        run.wait_for(STRIKE_AT, process)
-        os.kill(run.pids(victim)[0], signal.SIGKILL)
-        count, struck = len(run.rows()), time.monotonic()
-        run.wait_for_more(count + 1, process)
-        recovery = time.monotonic() - struck
-        process.wait(PATIENCE_S)
-    finally:
-        run.clean()
-    return _recovered(run, fault, process.returncode, recovery)
+    flags = ("--ppo.num-env-runners", "2", "--ppo.num-envs", "4")
+    return _struck(folder, "kill_runner", _kill_first("ray::BatchedEnvRunner"), *flags)
 
 
 def kill_driver(folder: Path) -> Outcome:
     """kill -9 of the driver; the same command again."""
-    run = Run(folder)
-    process = run.start()
-    try:
-        run.wait_for(STRIKE_AT, process)
+
+    def strike(run: Run, process: subprocess.Popen[bytes]) -> None:
         process.kill()
-        count, struck = len(run.rows()), time.monotonic()
         process.wait()
         run.clean()
-        process = run.start()
-        run.wait_for_more(count, process)
-        recovery = time.monotonic() - struck
-        process.wait(PATIENCE_S)
-    finally:
-        run.clean()
-    return _recovered(run, "kill_driver", process.returncode, recovery)
+
+    return _struck(folder, "kill_driver", strike)
 
 
 def truncated_checkpoint(folder: Path) -> Outcome:
     """Ctrl-C, the newest checkpoint cut short, the same command again."""
-    run = Run(folder)
-    process = run.start()
-    try:
-        run.wait_for(STRIKE_AT, process)
+
+    def strike(run: Run, process: subprocess.Popen[bytes]) -> None:
         os.kill(process.pid, signal.SIGINT)
         process.wait(PATIENCE_S)
         newest = sorted(folder.glob("smoke/*/*/checkpoint_*"))[-1]
         for path in newest.rglob("*"):
             if path.is_file():
                 path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return _struck(folder, "truncated_checkpoint", strike, intervals=2)
+
+
+Strike = Callable[[Run, "subprocess.Popen[bytes]"], None]
+"""Does something bad to a run; if the driver has ended by then, it is started again."""
+
+
+def _kill_first(name: str) -> Strike:
+    def strike(run: Run, process: subprocess.Popen[bytes]) -> None:
+        os.kill(run.pids(name)[0], signal.SIGKILL)
+
+    return strike
+
+
+def _struck(folder: Path, fault: str, strike: Strike, *flags: str, intervals: int = 1) -> Outcome:
+    """A run that is struck in its middle."""
+    run = Run(folder, *flags)
+    process = run.start()
+    try:
+        run.wait_for(STRIKE_AT, process)
+        strike(run, process)
         count, struck = len(run.rows()), time.monotonic()
-        process = run.start()
+        if process.poll() is None:
+            count += 1  # one may still be on its way
+        else:
+            process = run.start()
         run.wait_for_more(count, process)
         recovery = time.monotonic() - struck
         process.wait(PATIENCE_S)
     finally:
         run.clean()
-    return _recovered(run, "truncated_checkpoint", process.returncode, recovery, intervals=2)
+    return _recovered(run, fault, process.returncode, recovery, intervals)
 
 
-def _recovered(run: Run, fault: str, status: int, recovery_s: float, intervals: int = 1) -> Outcome:
+def _recovered(run: Run, fault: str, status: int, recovery_s: float, intervals: int) -> Outcome:
     """A run must end well, with at most so many checkpoint intervals sampled twice."""
     rows = run.rows()
     lost = lost_steps(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import json
 import logging
 import os
@@ -14,7 +13,7 @@ from typing import Any
 
 from ray import tune
 
-from algorithms.watchdog import Watchdog
+from algorithms.watchdog import CrashLog, Watchdog
 from env.errors import BadInputError
 from experiments import guards
 from experiments import recipe as recipes
@@ -66,9 +65,7 @@ class Trial(tune.Trainable):
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         self.folder = self._find_folder()
         guards.check_not_stopped(self.folder)
-        # Held open as long as the process lives: a segmentation fault writes where it was.
-        self._crash_log = (self.folder / f"crash-{os.getpid()}.txt").open("w")
-        faulthandler.enable(file=self._crash_log)
+        self._crash_log = CrashLog(self.folder, "trial")
         self.recipe = build_recipe(config)
         torch.set_num_threads(self.recipe.run.num_threads)
         self.algorithm = algorithm_config(self.recipe, str(self.folder)).build_algo()
@@ -254,9 +251,7 @@ class Trial(tune.Trainable):
     def cleanup(self) -> None:
         """Stops runners and learners."""
         self.algorithm.stop()
-        faulthandler.disable()
         self._crash_log.close()
-        Path(self._crash_log.name).unlink(missing_ok=True)
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:

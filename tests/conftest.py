@@ -15,6 +15,18 @@ from experiments import session
 session.prepare()
 
 
+@pytest.fixture
+def one_thread_one_seed() -> Iterator[None]:
+    """Torch on one thread, its draws always the same."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def ray() -> Iterator[Any]:
     """A Ray of two processors on this machine; it starts slowly, so all tests share it."""

@@ -6,21 +6,30 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import torch
 
+from algorithms.env_runner import BatchedEnvRunner
+from algorithms.rollout import Rollouts
 from env import rllib
 from env.games import GAMES, Game
 from env.pico_park import PicoParkConfig, PicoParkRewards
-from tests.algorithms.small import CutPark
+from tests.algorithms.small import CutPark, make_runner, sample
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_one_seed() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+def _always(one_thread_one_seed: None) -> None:
+    """Every test here."""
+
+
+@pytest.fixture(scope="module")
+def runner() -> BatchedEnvRunner:
+    return make_runner()
+
+
+@pytest.fixture(scope="module")
+def rollouts(runner: BatchedEnvRunner) -> Rollouts:
+    """The second rollout: memories are carried into it, and episodes end inside."""
+    sample(runner)
+    return sample(runner)
 
 
 @pytest.fixture

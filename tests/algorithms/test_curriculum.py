@@ -178,13 +178,13 @@ def test_evaluation_never_hears_of_it() -> None:
 
 def test_a_runner_that_is_started_again_knows_how_far_it_was() -> None:
     """RLlib gives it the local runner's state, which the algorithm keeps up to date."""
-    runner = make_runner(curriculum_config("ladder"))
+    runner = make_runner(curriculum_config("ladder"), worker_index=1)
     sample(runner)
     assert runner._curriculum is not None
     runner._curriculum.num_open = 2
     local = make_runner(curriculum_config("ladder"))
     local.know_curriculum(sample(runner).curriculum)
-    again = make_runner(curriculum_config("ladder"))
+    again = make_runner(curriculum_config("ladder"), worker_index=1)
     again.set_state(local.get_state())
     sample(again)
     assert again._curriculum is not None and again._curriculum.num_open == 2

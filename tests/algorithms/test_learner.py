@@ -46,18 +46,6 @@ WHOLE = NUM_ROWS * NUM_STEPS
 """Agent-steps of a rollout: with this minibatch an iteration is one step of the optimizer."""
 
 
-@pytest.fixture(scope="module")
-def runner() -> BatchedEnvRunner:
-    return make_runner()
-
-
-@pytest.fixture(scope="module")
-def rollouts(runner: BatchedEnvRunner) -> Rollouts:
-    """The second rollout: memories are carried into it, and episodes end inside."""
-    sample(runner)
-    return sample(runner)
-
-
 def send_weights(learner: SegmentPPOLearner, runner: BatchedEnvRunner) -> None:
     runner.set_state(learner.get_state(components="rl_module"))
 

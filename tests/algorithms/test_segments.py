@@ -37,17 +37,6 @@ GAMMA, LAMBDA = 0.97, 0.9
 CONFIG = small_config(gamma=GAMMA, lambda_=LAMBDA)
 
 
-@pytest.fixture(scope="module")
-def runner() -> BatchedEnvRunner:
-    return make_runner()
-
-
-@pytest.fixture(scope="module")
-def rollouts(runner: BatchedEnvRunner) -> Rollouts:
-    sample(runner)
-    return sample(runner)
-
-
 @pytest.fixture
 def rollout(rollouts: Rollouts) -> Rollout:
     return rollouts.modules[SHARED]

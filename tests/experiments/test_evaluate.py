@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,13 +34,7 @@ from models import RecurrentActorCritic
 MEADOW = PicoParkConfig(preset="meadow", num_agents=2)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_one_seed() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_one_seed")
 
 
 def make_module(*, sharp: float = 300.0, **model: Any) -> RecurrentActorCritic:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 # Before Ray is imported: left to itself it writes a token into the home folder.
@@ -32,12 +32,8 @@ NUM_ACTIONS = 6
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_one_seed() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+def _always(one_thread_one_seed: None) -> None:
+    """Every test here."""
 
 
 @pytest.fixture
