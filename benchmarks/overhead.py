@@ -96,10 +96,12 @@ def main() -> int:
 
     meter = Meter()
     with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(arguments.storage or scratch)
+        folder.mkdir(parents=True, exist_ok=True)
         values = {
             "run.env_steps": int(arguments.minutes * STEPS_PER_MINUTE),
-            "run.storage": arguments.storage or scratch,
-            "run.tracking_uri": f"sqlite:///{arguments.storage or scratch}/mlflow.db",
+            "run.storage": str(folder),
+            "run.tracking_uri": f"sqlite:///{folder.resolve()}/mlflow.db",
         }
         recipe = recipes.replace(find_recipe(arguments.recipe), values)
         result = runner.run(
