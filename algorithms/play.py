@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from algorithms.actor import BatchedActor
-from env.batch import HELD_OUT_BIT, BatchedGame, Level
+from env.batch import HELD_OUT_BIT, Ablation, BatchedGame, Level
 
 MAX_GAMES = 256
 """Games played side by side."""
@@ -41,6 +41,8 @@ class NetworkActor:
         greedy: bool,
         seed: int,
         seats: Callable[[int, int], Sequence[str]] | None = None,
+        hide: Ablation | None = None,
+        remembers: bool = True,
     ) -> None:
         """Seats networks.
 
@@ -50,10 +52,14 @@ class NetworkActor:
             seed: of the draws, 0 to 2^63 - 1.
             seats: who plays: for (game, level number in that game) one name a seat. None: the
                 first module plays all.
+            hide: takes something out of what they see.
+            remembers: whether they have memories; else every tick is the first of an episode.
         """
         self.modules = dict(modules)
         self.greedy = greedy
         self.seats = seats
+        self.hide = hide
+        self.remembers = remembers
         self.generator = torch.Generator().manual_seed(seed)
         self._actor: BatchedActor | None = None
         self._started = np.zeros(0, np.bool_)
@@ -80,11 +86,16 @@ class NetworkActor:
         assert self._actor is not None
         n, a = len(playing), sim.num_agents
         rows = torch.from_numpy((playing[:, None] * a + np.arange(a)).ravel())
-        observations = {
-            name: torch.from_numpy(array[playing].reshape(n * a, *array.shape[2:]))
+        seen = {
+            name: array[playing].reshape(n * a, *array.shape[2:])
             for name, array in sim.observations.items()
         }
+        if self.hide is not None:
+            self.hide(seen)
+        observations = {name: torch.from_numpy(array) for name, array in seen.items()}
         start = torch.from_numpy(np.repeat(self._started[playing], a))
+        if not self.remembers:
+            start = torch.ones_like(start)
         acted = self._actor.act(observations, start, rows, greedy=self.greedy)
         alive = torch.from_numpy(sim.alive[playing].ravel())
         logs = acted.log_probabilities[alive]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any, ClassVar
@@ -116,6 +116,11 @@ class ObservationPart:
     """For a grid, one dict a channel: name, kind ("flag" or "category"), num_values."""
 
 
+Ablation = Callable[[Mapping[str, NDArray[Any]]], None]
+"""Hides something from agents: changes arrays (..., *shape), one a part of the observation, in
+place."""
+
+
 class BatchedGame:
     """Games of one kind, stepped by one call. Subclasses name their parts.
 
@@ -131,6 +136,8 @@ class BatchedGame:
     name: ClassVar[str]
     parts: ClassVar[tuple[ObservationPart, ...]]
     action_names: ClassVar[tuple[str, ...]]
+    ablations: ClassVar[Mapping[str, Ablation]] = {}
+    """What can be hidden from agents by name, to see whether they use it."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -207,6 +207,37 @@ class PicoParkRewards(Rewards):
 assert PicoParkRewards.terms()[0] == "victory"
 
 
+_OTHER_BLOCK, _OTHER_AGENT, _THING = 2, 3, 4
+"""Channels of the grid."""
+_HOLDS_KEY, _BULLET = 8, 1
+"""What is added to an agent that holds the key; a bullet among the things."""
+
+
+def _hide_teammates(seen: Mapping[str, NDArray[Any]]) -> None:
+    seen["grid"][..., _OTHER_AGENT, :, :] = 0
+
+
+def _hide_teammate_colours(seen: Mapping[str, NDArray[Any]]) -> None:
+    """Every team-mate looks like the next seat's."""
+    agents = seen["grid"][..., _OTHER_AGENT, :, :]
+    agents[agents > 0] = agents[agents > 0] & _HOLDS_KEY | 1
+
+
+def _hide_block_colours(seen: Mapping[str, NDArray[Any]]) -> None:
+    """Every block but one's own looks like the next seat's."""
+    blocks = seen["grid"][..., _OTHER_BLOCK, :, :]
+    blocks[blocks > 0] = 1
+
+
+def _hide_other_blocks(seen: Mapping[str, NDArray[Any]]) -> None:
+    seen["grid"][..., _OTHER_BLOCK, :, :] = 0
+
+
+def _hide_bullets(seen: Mapping[str, NDArray[Any]]) -> None:
+    things = seen["grid"][..., _THING, :, :]
+    things[things == _BULLET] = 0
+
+
 class PicoPark(BatchedGame):
     """Games of Pico Park, all stepped by one call.
 
@@ -234,6 +265,13 @@ class PicoPark(BatchedGame):
         ),
         ObservationPart(name="global", shape=(11,), dtype=np.float32, low=-1, high=1),
     )
+    ablations = {  # noqa: RUF012 - a ClassVar of the base
+        "teammates": _hide_teammates,
+        "teammate_colours": _hide_teammate_colours,
+        "block_colours": _hide_block_colours,
+        "other_blocks": _hide_other_blocks,
+        "bullets": _hide_bullets,
+    }
 
     def __init__(
         self,

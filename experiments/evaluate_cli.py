@@ -1,20 +1,22 @@
-"""`clowder evaluate RUN`: judges a team on held-out levels and prints what it found."""
+"""`clowder evaluate RUN`: judges a team on levels, held-out ones, and prints what it found."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from algorithms.play import Actor, NetworkActor
 from env.errors import BadInputError, unknown_name
-from env.pico_park import PicoParkConfig, PicoParkRewards, presets
+from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards, presets
 from experiments.evaluate import (
     RandomActor,
     ScriptedActor,
@@ -25,11 +27,15 @@ from experiments.evaluate import (
     success_metrics,
 )
 from experiments.overrides import override
-from experiments.policy import load_policy
+from experiments.policy import load_levels, load_policy
 from experiments.recipe import MAX_SEED
 from experiments.runs import find_policy
 
 BASELINES = ("random", "scripted")
+MEMORY = "memory"
+"""What can be hidden beside the game's own ablations: all that was seen before."""
+ALL = "all"
+NOTHING = "nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +45,17 @@ class EvaluateOptions:
     presets: tuple[str, ...] = ()
     """Difficulties to play; by default the one that the team was trained on, with its overrides.
     Others are played as published."""
+    levels: Literal["held_out", "trained"] = "held_out"
+    """`held_out`: levels that training never saw; `trained`: those that the team was trained on
+    last, to see whether it has learned them by heart."""
     num_levels: int = 400
-    """Held-out levels of each, seeds `first_level`, `first_level` + 1, ..."""
+    """Levels of each: held-out seeds `first_level`, `first_level` + 1, ..., or trained ones from
+    the newest back."""
     first_level: int = 0
-    """First level seed."""
+    """First held-out seed."""
+    hide: tuple[str, ...] = ()
+    """Play the levels again with each of these hidden, to see what the team uses: teammates,
+    teammate_colours, block_colours, other_blocks, bullets, memory, or `all` of them in turn."""
     seed: int = 0
     """Of the sampled actions."""
     num_agents: int | None = None
@@ -75,10 +88,44 @@ def run_evaluate(words: list[str]) -> int:
 
 
 def evaluate_run(run: str, options: EvaluateOptions) -> list[dict[str, Any]]:
-    """One dict a difficulty: its name, and the metrics of `experiments/evaluate.py`."""
+    """One dict a difficulty and thing hidden: their names, and the metrics of
+    `experiments/evaluate.py`."""
+    _check(options)
+    team = _team(run, options)
+    config = team.config
+    if options.num_agents is not None:
+        config = dataclasses.replace(config, num_agents=options.num_agents)
+    rows = []
+    for preset in options.presets or (config.preset,):
+        seeds = team.levels(preset)
+        for hidden in (NOTHING, *_hidden(options)):
+            actor = team.make_actor(False, hidden)
+            games = play_levels(
+                actor, config.at(preset), seeds, held_out=options.levels == "held_out"
+            )
+            row: dict[str, Any] = {"preset": preset, "hidden": hidden, "num_levels": len(seeds)}
+            row |= success_metrics(games) | behaviour_metrics(games) | ledger(games, team.rewards)
+            if options.greedy and hidden == NOTHING and run not in BASELINES:
+                greedy = play_levels(
+                    team.make_actor(True, hidden),
+                    config.at(preset),
+                    seeds,
+                    held_out=options.levels == "held_out",
+                )
+                row["eval/win_rate_greedy"] = float(greedy.wins.mean())
+            rows.append(row)
+    return rows
+
+
+def _check(options: EvaluateOptions) -> None:
+    """Refuses options that make no sense."""
     for preset in options.presets:
         if preset not in presets():
             raise unknown_name("preset", preset, presets())
+    known = (*PicoPark.ablations, MEMORY, ALL)
+    for name in options.hide:
+        if name not in known:
+            raise unknown_name("thing to hide", name, known)
     if not 0 <= options.seed <= MAX_SEED:
         raise BadInputError(f"seed is {options.seed}; it must lie between 0 and {MAX_SEED}.")
     if options.num_levels < 1 or options.first_level < 0:
@@ -86,46 +133,92 @@ def evaluate_run(run: str, options: EvaluateOptions) -> list[dict[str, Any]]:
             f"levels {options.first_level} to {options.first_level + options.num_levels - 1} are "
             "none; give --num-levels of at least 1 and --first-level of at least 0."
         )
-    config, rewards, make_actor = _team(run, options)
-    if options.num_agents is not None:
-        config = dataclasses.replace(config, num_agents=options.num_agents)
-    seeds = held_out_seeds(options.num_levels, options.first_level)
-    rows = []
-    for preset in options.presets or (config.preset,):
-        games = play_levels(make_actor(False), config.at(preset), seeds)
-        row: dict[str, Any] = {"preset": preset, "num_levels": len(seeds)}
-        row |= {**success_metrics(games), **behaviour_metrics(games), **ledger(games, rewards)}
-        if options.greedy and run not in BASELINES:
-            greedy = play_levels(make_actor(True), config.at(preset), seeds)
-            row["eval/win_rate_greedy"] = float(greedy.wins.mean())
-        rows.append(row)
-    return rows
 
 
-def _team(
-    run: str, options: EvaluateOptions
-) -> tuple[PicoParkConfig, PicoParkRewards, Callable[[bool], Actor]]:
-    """Game, reward weights, and a maker of the actor: greedy or sampled."""
-    config, rewards = PicoParkConfig(), PicoParkRewards()
-    if run == "random":
-        return config, rewards, lambda greedy: RandomActor(seed=options.seed)
-    if run == "scripted":
-        return config, rewards, lambda greedy: ScriptedActor()
-    policy = load_policy(find_policy(run, options.tracking_uri))
-    return (
-        policy.recipe.env,
-        policy.recipe.rewards,
-        lambda greedy: NetworkActor({"team": policy.module}, greedy=greedy, seed=options.seed),
+def _hidden(options: EvaluateOptions) -> tuple[str, ...]:
+    """What is hidden, one after the other."""
+    return (*PicoPark.ablations, MEMORY) if ALL in options.hide else options.hide
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Team:
+    """Whom to judge, and on what."""
+
+    config: PicoParkConfig
+    """The game that it was made for."""
+    rewards: PicoParkRewards
+    """Weights of the ledger."""
+    make_actor: Callable[[bool, str], Actor]
+    """For (greedy, hidden), a new actor."""
+    levels: Callable[[str], Sequence[int]]
+    """Seeds to play of a preset."""
+
+
+def _team(run: str, options: EvaluateOptions) -> _Team:
+    held_out = held_out_seeds(options.num_levels, options.first_level)
+    if run in BASELINES:
+        if options.levels != "held_out" or options.hide:
+            raise BadInputError(
+                f"{run} was never trained and is blind to nothing; --levels and --hide are for "
+                "trained teams."
+            )
+        make: dict[str, Callable[[], Actor]] = {
+            "random": lambda: RandomActor(seed=options.seed),
+            "scripted": ScriptedActor,
+        }
+        return _Team(
+            config=PicoParkConfig(),
+            rewards=PicoParkRewards(),
+            make_actor=lambda greedy, hidden: make[run](),
+            levels=lambda preset: held_out,
+        )
+    folder = find_policy(run, options.tracking_uri)
+    policy = load_policy(folder)
+
+    def make_actor(greedy: bool, hidden: str) -> Actor:
+        return NetworkActor(
+            {"team": policy.module},
+            greedy=greedy,
+            seed=options.seed,
+            hide=PicoPark.ablations.get(hidden),
+            remembers=hidden != MEMORY,
+        )
+
+    def levels(preset: str) -> Sequence[int]:
+        if options.levels == "held_out":
+            return held_out
+        return _newest(load_levels(folder), preset, options.num_levels)
+
+    return _Team(
+        config=policy.recipe.env,
+        rewards=policy.recipe.rewards,
+        make_actor=make_actor,
+        levels=levels,
     )
+
+
+def _newest(trained: NDArray[np.uint64], preset: str, count: int) -> list[int]:
+    """Seeds of the newest `count` trained levels of a preset."""
+    seeds: list[int] = trained[trained[:, 1] == presets().index(preset), 0].tolist()
+    if len(seeds) < count:
+        raise BadInputError(
+            f"of the last {len(trained)} levels that the team was trained on, {len(seeds)} are of "
+            f"{preset}; give --num-levels of at most that, or other --presets."
+        )
+    return seeds[-count:]
 
 
 def _print(run: str, rows: list[dict[str, Any]], options: EvaluateOptions) -> None:
     console = Console(width=None if sys.stdout.isatty() else 110)
-    last = options.first_level + options.num_levels - 1
-    table = Table(
-        title=f"{run} on held-out levels {options.first_level} to {last}", title_justify="left"
-    )
+    if options.levels == "held_out":
+        last = options.first_level + options.num_levels - 1
+        levels = f"held-out levels {options.first_level} to {last}"
+    else:
+        levels = f"{options.num_levels} levels that it was trained on"
+    table = Table(title=f"{run} on {levels}", title_justify="left")
     table.add_column("preset")
+    if options.hide:
+        table.add_column("hidden")
     columns = {
         "win rate": "eval/win_rate",
         "greedy": "eval/win_rate_greedy",
@@ -137,10 +230,14 @@ def _print(run: str, rows: list[dict[str, Any]], options: EvaluateOptions) -> No
         "time": "behaviour/timeouts",
         "idle": "behaviour/idle_share",
     }
-    for name in ("95 %", *columns):
+    if options.hide:  # what fits beside it
+        columns = {name: columns[name] for name in ("win rate", "exits", "crushed", "shot", "time")}
+    table.add_column("95 %", justify="right", no_wrap=True)
+    for name in columns:
         table.add_column(name, justify="right")
     for row in rows:
         interval = f"{row['eval/win_rate_low']:.3f}-{row['eval/win_rate_high']:.3f}"
         cells = ["" if key not in row else f"{row[key]:.3g}" for key in columns.values()]
-        table.add_row(row["preset"], interval, *cells)
+        names = [row["preset"], row["hidden"]] if options.hide else [row["preset"]]
+        table.add_row(*names, interval, *cells)
     console.print(table)

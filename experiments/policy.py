@@ -1,4 +1,5 @@
-"""A trained policy as two plain files: weights in safetensors, all else in JSON.
+"""A trained policy as plain files: weights in safetensors, all else in JSON; beside them, if they
+were noted, the levels that it was trained on last.
 
 Nothing in them is executed when they are read, unlike RLlib's own checkpoints, which hold pickles.
 """
@@ -12,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.numpy
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 
 from env.batch import BatchedGame
 from env.errors import BadInputError
@@ -24,6 +28,7 @@ from models import RecurrentActorCritic
 
 WEIGHTS_FILE = "weights.safetensors"
 CONFIG_FILE = "policy.json"
+LEVELS_FILE = "levels.safetensors"
 FORMAT = 1
 
 
@@ -124,6 +129,32 @@ def load_policy(folder: Path) -> Policy:
         ) from error
     module.eval()
     return Policy(module=module, recipe=recipe, env_steps=config["env_steps"])
+
+
+def save_levels(folder: Path, levels: NDArray[np.uint64]) -> None:
+    """Notes the levels that a policy was trained on last: (n, 2), seed and index of the preset."""
+    (folder / LEVELS_FILE).write_bytes(safetensors.numpy.save({"levels": levels}))
+
+
+def load_levels(folder: Path) -> NDArray[np.uint64]:
+    """The levels that a policy was trained on last, (n, 2), seed and preset; the newest last.
+
+    Raises:
+        BadInputError: none were noted, or the file is damaged.
+    """
+    path = folder / LEVELS_FILE
+    try:
+        levels: NDArray[np.uint64] = safetensors.numpy.load(path.read_bytes())["levels"]
+    except OSError as error:
+        raise BadInputError(
+            f"{folder} doesn't say which levels it was trained on ({LEVELS_FILE}: "
+            f"{error.strerror}); name a checkpoint of segment_ppo's."
+        ) from error
+    except (KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise BadInputError(f"{path} is damaged ({error}); take another checkpoint.") from error
+    if levels.ndim != 2 or levels.shape[1] != 2 or levels.dtype != np.uint64:
+        raise BadInputError(f"{path} is damaged (no pairs of numbers); take another checkpoint.")
+    return levels
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

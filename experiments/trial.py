@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ray import tune
 
 from algorithms.watchdog import CrashLog, Watchdog
@@ -34,6 +35,9 @@ MANIFEST = "manifest.json"
 """Written last into a checkpoint: one without it is not whole."""
 NOTICE = "notice"
 """Key of a result: a sentence that the user should read."""
+NUM_NOTED_LEVELS = 20_000
+"""Training levels that a checkpoint notes, the newest: whoever suspects that they were learned by
+heart can play them again."""
 REPEAT = "__trial_index__"
 """Key of a Tune config: which repetition (seed) of a proposed variant this is; Tune's own name."""
 
@@ -80,6 +84,7 @@ class Trial(tune.Trainable):
         self._objective = 0.0
         self._next_evaluation = 0
         self._next_checkpoint = self.recipe.run.checkpoint_env_steps
+        self._levels = np.zeros((0, 2), np.uint64)
 
     def _find_folder(self) -> Path:
         """The trial's folder in its storage, or where Tune collects what it will store."""
@@ -155,6 +160,11 @@ class Trial(tune.Trainable):
             runners = result.get("env_runners", {})
             self._env_steps = int(runners.get("num_env_steps_sampled_lifetime", before))
             self.guard.check(result, self._env_steps - before)
+        episodes = getattr(self.algorithm, "episodes", None)  # RLlib's own PPO has no records
+        if episodes is not None and len(episodes):
+            presets = episodes["difficulty"].astype(np.uint64)
+            new = np.column_stack([episodes["level_seed"], presets])
+            self._levels = np.concatenate([self._levels, new])[-NUM_NOTED_LEVELS:]
         whole = time.perf_counter() - started
         clock: dict[str, float] | None = getattr(self.algorithm, "seconds", None)
         if clock is not None:
@@ -205,12 +215,14 @@ class Trial(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """RLlib's checkpoint, the portable policy beside it, and a manifest, written last."""
         from experiments.building import MODULE
-        from experiments.policy import save_policy
+        from experiments.policy import save_levels, save_policy
 
         folder = Path(checkpoint_dir)
         self.algorithm.save_to_path(str((folder / CHECKPOINT).absolute()))
         module = self.algorithm.get_module(MODULE)
         save_policy(folder / POLICY, module.state_dict(), self.recipe, self._env_steps)
+        if len(self._levels):
+            save_levels(folder / POLICY, self._levels)
         files = {
             str(path.relative_to(folder)): path.stat().st_size
             for path in sorted(folder.rglob("*"))
@@ -231,6 +243,7 @@ class Trial(tune.Trainable):
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Goes on from a checkpoint, or from the newest older one that is whole."""
         from experiments.building import branch_levels
+        from experiments.policy import LEVELS_FILE, load_levels
 
         found = newest_whole(Path(checkpoint_dir))
         if found is None:
@@ -247,6 +260,8 @@ class Trial(tune.Trainable):
         self._next_evaluation = state["next_evaluation"]
         self._next_checkpoint = state["next_checkpoint"]
         self.guard.set_state(state.get("guard", {}))
+        if (folder / POLICY / LEVELS_FILE).is_file():
+            self._levels = load_levels(folder / POLICY)
 
     def cleanup(self) -> None:
         """Stops runners and learners."""

@@ -8,9 +8,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from env.pico_park import PicoPark
 from experiments import cli
 from experiments.cli import parse_recipe, split_resume
 from experiments.overrides import flag_of
@@ -253,3 +256,66 @@ def test_evaluate_judges_the_scripted_team(capsys: pytest.CaptureFixture[str]) -
     rows = json.loads(capsys.readouterr().out)
     assert [one["preset"] for one in rows] == ["meadow", "gates"]
     assert all(one["eval/win_rate"] > 0.9 and one["num_levels"] == 20 for one in rows)
+
+
+@pytest.fixture(scope="module")
+def trained_team(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy, untrained, which says that it was trained on a few levels."""
+    from experiments.policy import build_module, save_levels, save_policy
+
+    folder = tmp_path_factory.mktemp("team")
+    recipe = find_recipe("smoke")
+    save_policy(folder, build_module(recipe).state_dict(), recipe, 1)
+    save_levels(folder, np.array([[7, 0], [8, 1], [9, 0], [10, 0]], np.uint64))
+    return folder
+
+
+def test_evaluate_hides_one_thing_after_the_other(
+    capsys: pytest.CaptureFixture[str], trained_team: Path
+) -> None:
+    words = ["evaluate", str(trained_team), "--num-levels", "3", "--hide"]
+    assert cli.main([*words, "all", "--json", "true"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [one["hidden"] for one in rows] == ["nothing", *PicoPark.ablations, "memory"]
+    assert ["eval/win_rate_greedy" in one for one in rows] == [True] + [False] * (len(rows) - 1)
+    assert cli.main([*words, "memory", "bullets"]) == 0
+    text = capsys.readouterr().out
+    assert text.index("nothing") < text.index("memory") < text.index("bullets")
+
+
+def test_evaluate_plays_trained_levels(
+    capsys: pytest.CaptureFixture[str], trained_team: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments import evaluate_cli
+
+    played = []
+    play = evaluate_cli.play_levels
+
+    def spy(actor: Any, config: Any, seeds: Any, **options: Any) -> Any:
+        played.append((list(seeds), options))
+        return play(actor, config, seeds, **options)
+
+    monkeypatch.setattr(evaluate_cli, "play_levels", spy)
+    words = ["evaluate", str(trained_team), "--levels", "trained", "--num-levels"]
+    assert cli.main([*words, "2"]) == 0
+    assert played == [([9, 10], {"held_out": False})] * 2
+    assert "2 levels that it was trained on" in capsys.readouterr().out
+    assert "3 are of meadow; give --num-levels" in refusal(capsys, *words, "4")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--hide eyes", "unknown thing to hide 'eyes'; there are: all, block_colours"),
+        ("--levels mine", "unknown --levels 'mine'"),
+    ],
+)
+def test_evaluate_refuses_what_makes_no_sense(
+    capsys: pytest.CaptureFixture[str], trained_team: Path, words: str, reason: str
+) -> None:
+    assert reason in refusal(capsys, "evaluate", str(trained_team), *words.split())
+
+
+@pytest.mark.parametrize("words", ["--hide memory", "--levels trained"])
+def test_a_baseline_was_never_trained(capsys: pytest.CaptureFixture[str], words: str) -> None:
+    assert "was never trained" in refusal(capsys, "evaluate", "scripted", *words.split())

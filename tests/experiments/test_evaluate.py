@@ -339,3 +339,45 @@ def test_the_objective_orders_by_wins_and_then_by_exits() -> None:
     )
     assert ranked == sorted(ranked)
     assert len({objective(w / num_levels, e, num_agents, num_levels) for w, e in ranked}) == 84
+
+
+# -- what a team uses
+
+
+def test_what_is_hidden_is_taken_out_of_what_networks_see() -> None:
+    seen: list[int] = []
+
+    class Spy(RecurrentActorCritic):
+        def act(self, observations: Any, *rest: Any) -> Any:
+            seen.append(int(observations["grid"][:, 3].max()))
+            return super().act(observations, *rest)
+
+    module = make_module()
+    module.__class__ = Spy
+    for hide in (None, PicoPark.ablations["teammates"]):
+        seen.clear()
+        actor = NetworkActor({"team": module}, greedy=False, seed=0, hide=hide)
+        play_levels(actor, MEADOW, range(4))
+        assert (max(seen) > 0) == (hide is None)
+
+
+def test_a_team_without_memory_forgets_every_tick() -> None:
+    sim = PicoPark(2, MEADOW, seed=0)
+    sim.reset()
+    module = make_module()
+    playing = np.arange(2)
+    states = []
+    for remembers in (True, False):
+        actor = NetworkActor({"team": module}, greedy=True, seed=0, remembers=remembers)
+        for tick in range(3):
+            actor.start(sim, np.full(2, tick == 0))
+            actor.act(sim, playing)
+        assert actor._actor is not None
+        states.append({key: one.clone() for key, one in actor._actor.states["team"].items()})
+    fresh = NetworkActor({"team": module}, greedy=True, seed=0)
+    fresh.start(sim, np.ones(2, np.bool_))
+    fresh.act(sim, playing)
+    assert fresh._actor is not None
+    for key, once in fresh._actor.states["team"].items():
+        assert torch.equal(states[1][key], once)
+        assert not torch.equal(states[0][key], once)

@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,10 +17,13 @@ from env.pico_park import PicoPark, PicoParkConfig
 from experiments import recipe as recipes
 from experiments.policy import (
     CONFIG_FILE,
+    LEVELS_FILE,
     WEIGHTS_FILE,
     build_module,
     layout_hash,
+    load_levels,
     load_policy,
+    save_levels,
     save_policy,
 )
 from experiments.recipes import find_recipe
@@ -176,3 +180,33 @@ def test_a_recipe_that_makes_no_sense_is_refused(folder: Path, field: str) -> No
     change(folder, recipe=recipe)
     with pytest.raises(BadInputError, match=r"fame|name"):
         load_policy(folder)
+
+
+# -- levels that it was trained on
+
+
+def test_levels_come_back_as_they_were(folder: Path) -> None:
+    levels = np.array([[(1 << 63) - 1, 4], [17, 0]], np.uint64)
+    save_levels(folder, levels)
+    assert (load_levels(folder) == levels).all()
+
+
+def test_a_policy_without_levels_says_so(folder: Path) -> None:
+    with pytest.raises(BadInputError, match="doesn't say which levels"):
+        load_levels(folder)
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage" * 9, "half", "floats", "another name"])
+def test_damaged_levels_are_refused(folder: Path, damage: Any) -> None:
+    import safetensors.numpy
+
+    save_levels(folder, np.zeros((3, 2), np.uint64))
+    path = folder / LEVELS_FILE
+    data = {
+        "half": path.read_bytes()[:-8],
+        "floats": safetensors.numpy.save({"levels": np.zeros((3, 2))}),
+        "another name": safetensors.numpy.save({"seeds": np.zeros((3, 2), np.uint64)}),
+    }.get(damage, damage)
+    path.write_bytes(data)
+    with pytest.raises(BadInputError, match="damaged"):
+        load_levels(folder)

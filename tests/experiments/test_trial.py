@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ray import tune
@@ -18,7 +19,7 @@ from env.pico_park import PicoParkRewards
 from experiments import recipe as recipes
 from experiments.building import MODULE
 from experiments.metrics import FAMILIES, metrics_of, step_of, train_metrics
-from experiments.policy import load_policy
+from experiments.policy import load_levels, load_policy
 from experiments.recipes import find_recipe
 from experiments.trial import CHECKPOINT, MANIFEST, POLICY, Trial, build_recipe, read_manifest
 
@@ -289,6 +290,16 @@ def test_the_portable_policy_is_the_trials(run: dict[str, Any]) -> None:
     assert are_equal(dict(policy.module.state_dict()), run["weights"])
 
 
+def test_a_checkpoint_notes_the_levels_that_were_trained_on(run: dict[str, Any]) -> None:
+    from env.batch import HELD_OUT_BIT
+
+    middle, end = (load_levels(run["folder"] / one / POLICY) for one in ("middle", "end"))
+    assert 0 < len(middle) < len(end)
+    assert (end[: len(middle)] == middle).all()  # the newest come last
+    assert len(np.unique(end[:, 0])) == len(end)
+    assert (end[:, 0] < HELD_OUT_BIT).all() and (end[:, 1] == 0).all()
+
+
 def test_a_trial_goes_on_from_its_checkpoint(run: dict[str, Any], tmp_path: Path) -> None:
     trial = Trial(config_of())
     try:
@@ -304,6 +315,9 @@ def test_a_trial_goes_on_from_its_checkpoint(run: dict[str, Any], tmp_path: Path
         while not reports or not reports[-1]["done"]:
             reports.append(trial.train())
         assert are_equal(learned_weights(trial), run["final"])  # as if nothing had happened
+        trial.save_checkpoint(str(tmp_path / "end"))
+        noted = (load_levels(one / POLICY) for one in (run["folder"] / "end", tmp_path / "end"))
+        assert np.array_equal(*noted)
     finally:
         trial.cleanup()
     # The schedules of evaluation, checkpoints and learning rate go on, too.
