@@ -17,6 +17,10 @@ from env.pico_park import presets
 NUM_LEVELS = int(os.environ.get("CLOWDER_NUM_LEVELS", "300"))
 
 
+NEED_ALL = ("tunnels", "gauntlet", "classic", "lanes")
+"""Presets whose levels can't be won without every colour."""
+
+
 def held_out(preset: str, count: int = NUM_LEVELS, **settings: Any) -> PicoPark:
     sim = PicoPark(count, PicoParkConfig(preset=preset, **settings), seed=0)  # type: ignore[arg-type]
     sim.reset(level_seeds=range(count), held_out=True)
@@ -26,7 +30,7 @@ def held_out(preset: str, count: int = NUM_LEVELS, **settings: Any) -> PicoPark:
 @pytest.mark.parametrize("preset", presets())
 def test_every_held_out_level_can_be_won_and_needs_its_colours(preset: str) -> None:
     sim = held_out(preset)
-    needs_all = preset in ("tunnels", "gauntlet", "classic")
+    needs_all = preset in NEED_ALL
     for i in range(sim.num_envs):
         key, door, colours = sim.search(i)
         assert key and door, sim.text(i)
@@ -40,7 +44,7 @@ def test_other_team_sizes(num_agents: int) -> None:
         for i in range(sim.num_envs):
             key, door, colours = sim.search(i)
             assert key and door
-            if preset in ("tunnels", "gauntlet", "classic"):
+            if preset in NEED_ALL:
                 assert len(colours) >= min(num_agents, 4)
 
 
@@ -51,6 +55,7 @@ LADDER = {
     "curtains": (44, (5, 7)),
     "tunnels": (52, (5, 6)),
     "gauntlet": (64, (4, 5)),
+    "lanes": (52, (4, 5)),
 }
 
 
