@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import logging
 import os
@@ -236,6 +237,7 @@ class Trial(tune.Trainable):
             "guard": self.guard.get_state(),
             "files": files,
         }
+        _release_free_memory()
         temporary = folder / f".{MANIFEST}"
         temporary.write_text(json.dumps(state, indent=2) + "\n")
         temporary.replace(folder / MANIFEST)
@@ -314,6 +316,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 "one."
             )
     return state
+
+
+def _release_free_memory() -> None:
+    """Hands pages that are free inside glibc's heap back to the system.
+
+    Segments of all lengths pass through the learner between small objects that stay, which leaves
+    holes: without this a trial of `pico_park` grew by 8 % in half an hour. It takes 20 ms, far less
+    than a checkpoint.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries haven't got it
+    if trim is not None:
+        trim(0)
 
 
 def _resident_mib() -> float:
