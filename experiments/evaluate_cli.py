@@ -17,6 +17,7 @@ from rich.table import Table
 from algorithms.play import Actor, NetworkActor
 from env.errors import BadInputError, unknown_name
 from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards, presets
+from experiments import shipped
 from experiments.evaluate import (
     RandomActor,
     ScriptedActor,
@@ -73,8 +74,9 @@ def run_evaluate(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(
             "usage: clowder evaluate RUN [--OPTION VALUE ...]\n\n"
-            "RUN is a folder with a policy in or below it, an MLflow run's id or name, `random`\n"
-            "or `scripted`. `clowder evaluate RUN --help` explains the options."
+            "RUN is a folder with a policy in or below it, shipped weights "
+            f"({', '.join(shipped.names())}),\nan MLflow run's id or name, `random` or "
+            "`scripted`. `clowder evaluate RUN --help` explains the\noptions."
         )
         return 0 if words else 2
     options = override(EvaluateOptions(), words[1:], prog="clowder evaluate RUN")

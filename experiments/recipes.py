@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from algorithms.curriculum import CurriculumConfig
@@ -46,6 +47,71 @@ def pico_park() -> Recipe:
             presets=("meadow", "gates", "curtains", "tunnels"),
         ),
         run=RunConfig(env_steps=30_000_000, checkpoint_env_steps=1_000_000),
+    )
+
+
+def pico_park_search() -> Recipe:
+    """How the settings of `pico_park` were found: short runs proposed by Optuna, the better third
+    of which goes on."""
+    return dataclasses.replace(
+        pico_park(),
+        name="pico_park_search",
+        evaluation=EvaluationConfig(
+            every_env_steps=1_500_000, num_levels=400, num_final_levels=1000
+        ),
+        sweep=SweepConfig(
+            space=(
+                "ppo.lr=5e-4:5e-3:log",
+                "ppo.entropy=0.003:0.05:log",
+                "ppo.gamma=0.98,0.99,0.995",
+                "ppo.lambda_=0.9,0.95,0.98",
+                "ppo.num_envs=32,64,128",
+                "ppo.minibatch=1024,2048,4096",
+                "curriculum.mode=ladder,learnability",
+                "curriculum.promote_at=0.3:0.9",
+                "curriculum.newest_share=0.3:0.95",
+            ),
+            search="optuna",
+            num_trials=32,
+            scheduler="asha",
+            grace_env_steps=1_500_000,
+        ),
+        run=RunConfig(env_steps=3_000_000, checkpoint_env_steps=1_500_000),
+    )
+
+
+def classic() -> Recipe:
+    """Four cats on the original experiment's levels, by way of easier ones."""
+    return Recipe(
+        name="classic",
+        env=PicoParkConfig(preset="classic"),
+        curriculum=CurriculumConfig(mode="ladder", rungs=("meadow", "gates", "classic")),
+        evaluation=EvaluationConfig(
+            every_env_steps=500_000, num_levels=200, num_final_levels=1000
+        ),
+        run=RunConfig(env_steps=10_000_000, checkpoint_env_steps=500_000),
+    )
+
+
+def classic_blog() -> Recipe:
+    """`classic` with the rewards that the original experiment ended with."""
+    return dataclasses.replace(
+        classic(), name="classic_blog", rewards=PicoParkRewards.preset("blog")
+    )
+
+
+def lanes() -> Recipe:
+    """Four cats in tunnels where they can't pass each other, by way of easier levels."""
+    return Recipe(
+        name="lanes",
+        env=PicoParkConfig(preset="lanes"),
+        curriculum=CurriculumConfig(
+            mode="ladder", rungs=("meadow", "gates", "curtains", "tunnels", "lanes")
+        ),
+        evaluation=EvaluationConfig(
+            every_env_steps=1_000_000, num_levels=200, num_final_levels=1000
+        ),
+        run=RunConfig(env_steps=20_000_000, checkpoint_env_steps=1_000_000),
     )
 
 
@@ -107,7 +173,19 @@ def smoke() -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    recipe.__name__: recipe for recipe in (meadow, pico_park, blog, stock, reward_sweep, smoke)
+    recipe.__name__: recipe
+    for recipe in (
+        meadow,
+        pico_park,
+        pico_park_search,
+        classic,
+        classic_blog,
+        lanes,
+        blog,
+        stock,
+        reward_sweep,
+        smoke,
+    )
 }
 
 

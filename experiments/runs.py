@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from env.errors import BadInputError
-from experiments import runner
+from experiments import runner, shipped
 from experiments.policy import CONFIG_FILE
 
 
@@ -15,7 +15,8 @@ def find_policy(run: str, tracking_uri: str = "") -> Path:
 
     Args:
         run: a folder (a policy, a checkpoint, a trial, or a whole experiment, of which the longest
-            trained checkpoint counts), an MLflow run id, or an MLflow run's name.
+            trained checkpoint counts), the name of shipped weights, an MLflow run id, or an MLflow
+            run's name.
         tracking_uri: MLflow store; empty: MLFLOW_TRACKING_URI, or `mlflow.db` in this folder.
 
     Raises:
@@ -24,11 +25,14 @@ def find_policy(run: str, tracking_uri: str = "") -> Path:
     folder = Path(run).expanduser()
     if folder.is_dir():
         return newest_policy(folder)
+    if (of_team := shipped.find(run)) is not None:
+        return of_team
     tracked = _tracked_folder(run, tracking_uri)
     if tracked is None:
         raise BadInputError(
-            f"there is no run {run!r}: it is neither a folder nor the id or name of a tracked run; "
-            "see `make ui` for what there is."
+            f"there is no run {run!r}: it is neither a folder, nor shipped "
+            f"({', '.join(shipped.names())}), nor the id or name of a tracked run; see `make ui` "
+            "for what there is."
         )
     if not tracked.is_dir():
         raise BadInputError(
