@@ -37,7 +37,7 @@ class PicoParkConfig:
     """
 
     preset: Preset = "tunnels"
-    """Difficulty of the levels: meadow, gates, curtains, tunnels, gauntlet, or classic, or lanes."""
+    """Difficulty of the levels: meadow, gates, curtains, tunnels, gauntlet; classic; lanes."""
     num_agents: int = 4
     """Cats in the team, 2 to 8; each has a colour of its own."""
     height: int = 14

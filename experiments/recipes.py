@@ -86,9 +86,7 @@ def classic() -> Recipe:
         name="classic",
         env=PicoParkConfig(preset="classic"),
         curriculum=CurriculumConfig(mode="ladder", rungs=("meadow", "gates", "classic")),
-        evaluation=EvaluationConfig(
-            every_env_steps=500_000, num_levels=200, num_final_levels=1000
-        ),
+        evaluation=EvaluationConfig(every_env_steps=500_000, num_levels=200, num_final_levels=1000),
         run=RunConfig(env_steps=10_000_000, checkpoint_env_steps=500_000),
     )
 

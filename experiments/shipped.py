@@ -1,8 +1,8 @@
 """Trained teams that come with the platform: weights, the recipe they were trained with, figures.
 
-    clowder evaluate pico_park                               # by name, like any run
-    python -m experiments.shipped check [NAME ...]           # plays all their levels again
-    python -m experiments.shipped add NAME RUN PRESET ...    # judges a run and puts it among them
+clowder evaluate pico_park                               # by name, like any run
+python -m experiments.shipped check [NAME ...]           # plays all their levels again
+python -m experiments.shipped add NAME RUN PRESET ...    # judges a run and puts it among them
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def compare(shipped: dict[str, Any], now: dict[str, Any]) -> str | None:
     """How a row of figures agrees with the shipped one; None: it doesn't."""
     if all(now.get(key) == value for key, value in shipped.items()):
         return _EXACT
-    is_inside = shipped["eval/win_rate_low"] <= now["eval/win_rate"] <= shipped["eval/win_rate_high"]
+    is_inside = (
+        shipped["eval/win_rate_low"] <= now["eval/win_rate"] <= shipped["eval/win_rate_high"]
+    )
     return _CLOSE if is_inside else None
 
 
@@ -102,9 +104,7 @@ def check(chosen: Sequence[str]) -> int:
             raise unknown_name("shipped team", name, names())
         known = figures(name)
         print(f"{name}, {known['levels']:,} held-out levels of each preset, sampled play")
-        for shipped, now in zip(
-            known["rows"], judge(FOLDER / name, known["presets"]), strict=True
-        ):
+        for shipped, now in zip(known["rows"], judge(FOLDER / name, known["presets"]), strict=True):
             verdict = compare(shipped, now)
             wrong += verdict is None
             low, high = shipped["eval/win_rate_low"], shipped["eval/win_rate_high"]

@@ -46,7 +46,14 @@ def num_wins(episodes: list[np.void]) -> int:
 
 @pytest.mark.parametrize(
     ("preset", "least"),
-    [("meadow", 39), ("gates", 39), ("curtains", 39), ("tunnels", 38), ("gauntlet", 34), ("lanes", 38)],
+    [
+        ("meadow", 39),
+        ("gates", 39),
+        ("curtains", 39),
+        ("tunnels", 38),
+        ("gauntlet", 34),
+        ("lanes", 38),
+    ],
 )
 def test_it_wins_held_out_levels(preset: str, least: int) -> None:
     assert num_wins(play(PicoParkConfig(preset=preset))) >= least
