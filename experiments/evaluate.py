@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms import play
-from algorithms.play import Actor, Games, NetworkActor
+from algorithms.play import Actor, Games, NetworkActor, Thoughts
 from env.batch import BatchedGame
 from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
 from env.scripted import ScriptedTeam
@@ -22,6 +22,8 @@ from experiments.statistics import wilson
 
 class RandomActor:
     """Uniformly random actions: the floor that every policy must leave behind."""
+
+    thoughts: Thoughts | None = None
 
     def __init__(self, *, seed: int) -> None:
         self.generator = np.random.default_rng(seed)
@@ -42,6 +44,8 @@ class RandomActor:
 
 class ScriptedActor:
     """The scripted team, which plays by rules: what can be reached without learning."""
+
+    thoughts: Thoughts | None = None
 
     def __init__(self) -> None:
         self._team: ScriptedTeam | None = None
@@ -77,6 +81,7 @@ def play_levels(
     *,
     held_out: bool = True,
     each_tick: Callable[[], None] | None = None,
+    keep_tracks: bool = False,
 ) -> Games:
     """Plays every level of the list once; see `algorithms.play.play_levels`.
 
@@ -86,6 +91,7 @@ def play_levels(
         seeds: level seeds.
         held_out: whether they name held-out levels.
         each_tick: called at every tick, for a watchdog.
+        keep_tracks: whether to keep what was done, for replays.
     """
     return play.play_levels(
         actor,
@@ -93,6 +99,7 @@ def play_levels(
         seeds,
         held_out=held_out,
         each_tick=each_tick,
+        keep_tracks=keep_tracks,
     )
 
 
