@@ -25,6 +25,8 @@ USAGE = """usage: clowder VERB ...
   train RECIPE      train one team
   sweep RECIPE      train variants of a recipe and rank them by held-out win rate
   evaluate RUN      judge a trained team on held-out levels (or `random`, `scripted`)
+  watch RUN|REPLAY  see a game: what each cat saw, wanted and was paid
+  replay verify     play replays again: do they come out exactly?
   doctor            what is here, what is missing, what to install
 
 `clowder VERB --help` explains the rest. Recipes:
@@ -209,6 +211,20 @@ def evaluate(words: list[str]) -> int:
     return run_evaluate(words)
 
 
+def watch(words: list[str]) -> int:
+    """`clowder watch`."""
+    from experiments.watch_cli import run_watch
+
+    return run_watch(words)
+
+
+def replay(words: list[str]) -> int:
+    """`clowder replay`."""
+    from experiments.watch_cli import run_replay
+
+    return run_replay(words)
+
+
 def doctor(words: list[str]) -> int:
     """`doctor`."""
     from experiments.doctor import run_doctor
@@ -220,5 +236,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "sweep": sweep,
     "evaluate": evaluate,
+    "watch": watch,
+    "replay": replay,
     "doctor": doctor,
 }

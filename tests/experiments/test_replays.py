@@ -41,9 +41,7 @@ def test_tracks_play_the_same_games_again(
         assert replay.level.seed == seeds[index] and replay.level.held_out
         assert replay.record["cause"] == games.cause_names[record["cause"]]
         assert replay.record["length"] == record["length"] and verify(replay) is None
-        assert np.array_equal(
-            np.array(list(replay.record["terms"].values())).T, record["terms"]
-        )
+        assert np.array_equal(np.array(list(replay.record["terms"].values())).T, record["terms"])
 
 
 def test_thoughts_are_those_of_the_policy() -> None:
