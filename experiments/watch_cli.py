@@ -1,4 +1,4 @@
-"""`clowder watch RUN|REPLAY`: one game in the player, or in the terminal; `clowder replay verify`."""
+"""`clowder watch RUN|REPLAY`, a game in the player or the terminal; `clowder replay verify`."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def run_watch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(
             "usage: clowder watch RUN|REPLAY [--OPTION VALUE ...]\n\n"
-            "RUN is whatever `clowder evaluate` takes, REPLAY a file that ends in .replay. `clowder\n"
-            "watch RUN --help` explains the options."
+            "RUN is whatever `clowder evaluate` takes, REPLAY a file that ends in .replay.\n"
+            "`clowder watch RUN --help` explains the options."
         )
         return 0 if words else 2
     options = override(WatchOptions(), words[1:], prog="clowder watch RUN|REPLAY")
@@ -140,7 +140,6 @@ def play_in_terminal(replay: Replay, speed: float) -> None:
 
 def picture(frame: Frame) -> Text:
     """A frame in coloured characters: cats are digits, blocks letters of their colour."""
-    height, length = frame.tiles.shape
     cells: list[list[tuple[str, str]]] = [
         [_tile(int(tile), column < frame.left) for column, tile in enumerate(row)]
         for row in frame.tiles
