@@ -11,7 +11,6 @@ from env.pico_park import PicoParkConfig, PicoParkRewards, Preset
 from experiments.recipe import EvaluationConfig, PPOConfig, Recipe, RunConfig, SweepConfig
 from models import ModelConfig
 
-
 FOUND = PPOConfig(lr=3e-3, lambda_=0.9, minibatch=1024)
 """What `pico_park_search` found, rounded."""
 
