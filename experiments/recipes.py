@@ -7,9 +7,17 @@ from collections.abc import Callable
 
 from algorithms.curriculum import CurriculumConfig
 from env.errors import unknown_name
-from env.pico_park import PicoParkConfig, PicoParkRewards
+from env.pico_park import PicoParkConfig, PicoParkRewards, Preset
 from experiments.recipe import EvaluationConfig, PPOConfig, Recipe, RunConfig, SweepConfig
 from models import ModelConfig
+
+FOUND = PPOConfig(lr=3e-3, lambda_=0.9, minibatch=1024)
+"""What `pico_park_search` found, rounded."""
+
+
+def _ladder(*rungs: Preset) -> CurriculumConfig:
+    """From preset to preset, as `pico_park_search` found it."""
+    return CurriculumConfig(mode="ladder", rungs=rungs, promote_at=0.7, newest_share=0.6)
 
 
 def meadow() -> Recipe:
@@ -39,14 +47,15 @@ def pico_park() -> Recipe:
     return Recipe(
         name="pico_park",
         env=PicoParkConfig(preset="gauntlet"),
-        curriculum=CurriculumConfig(mode="ladder"),
+        ppo=FOUND,
+        curriculum=_ladder("meadow", "gates", "curtains", "tunnels", "gauntlet"),
         evaluation=EvaluationConfig(
             every_env_steps=1_000_000,
             num_levels=200,
             num_final_levels=1000,
             presets=("meadow", "gates", "curtains", "tunnels"),
         ),
-        run=RunConfig(env_steps=30_000_000, checkpoint_env_steps=1_000_000),
+        run=RunConfig(env_steps=24_000_000, checkpoint_env_steps=1_000_000),
     )
 
 
@@ -85,7 +94,8 @@ def classic() -> Recipe:
     return Recipe(
         name="classic",
         env=PicoParkConfig(preset="classic"),
-        curriculum=CurriculumConfig(mode="ladder", rungs=("meadow", "gates", "classic")),
+        ppo=FOUND,
+        curriculum=_ladder("meadow", "gates", "classic"),
         evaluation=EvaluationConfig(every_env_steps=500_000, num_levels=200, num_final_levels=1000),
         run=RunConfig(env_steps=10_000_000, checkpoint_env_steps=500_000),
     )
@@ -103,9 +113,8 @@ def lanes() -> Recipe:
     return Recipe(
         name="lanes",
         env=PicoParkConfig(preset="lanes"),
-        curriculum=CurriculumConfig(
-            mode="ladder", rungs=("meadow", "gates", "curtains", "tunnels", "lanes")
-        ),
+        ppo=FOUND,
+        curriculum=_ladder("meadow", "gates", "curtains", "tunnels", "lanes"),
         evaluation=EvaluationConfig(
             every_env_steps=1_000_000, num_levels=200, num_final_levels=1000
         ),
