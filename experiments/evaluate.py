@@ -169,6 +169,7 @@ def evaluate_module(
     with_greedy: bool = False,
     presets: Sequence[str] = (),
     each_tick: Callable[[], None] | None = None,
+    keep: Callable[[Games, Sequence[int]], None] | None = None,
 ) -> dict[str, float]:
     """All metrics of a policy on the standard list of held-out levels.
 
@@ -181,15 +182,18 @@ def evaluate_module(
         with_greedy: also play greedily (a team can deadlock that way).
         presets: other difficulties whose win rate is wanted too.
         each_tick: called at every tick, for a watchdog.
+        keep: told of the sampled games, tracks included, and their level seeds, for replays.
     """
     seeds = held_out_seeds(num_levels)
 
-    def play(greedy: bool, preset: str | None = None) -> Games:
+    def play(greedy: bool, preset: str | None = None, *, keep_tracks: bool = False) -> Games:
         actor = NetworkActor({"team": module}, greedy=greedy, seed=seed)
         of_preset = config.at(preset or config.preset)
-        return play_levels(actor, of_preset, seeds, each_tick=each_tick)
+        return play_levels(actor, of_preset, seeds, each_tick=each_tick, keep_tracks=keep_tracks)
 
-    games = play(False)
+    games = play(False, keep_tracks=keep is not None)
+    if keep is not None:
+        keep(games, seeds)
     found = {**success_metrics(games), **behaviour_metrics(games), **ledger(games, rewards)}
     if with_greedy:
         found["eval/win_rate_greedy"] = float(play(True).wins.mean())

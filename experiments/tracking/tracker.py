@@ -161,6 +161,21 @@ class Tracker:
         op["original"] = str(Path(path).absolute())
         self._append(key, {**op, "copied": copied})
 
+    def log_replays(self, key: str, folder: str | Path, step: int, *, videos: bool) -> None:
+        """Adds replays to a run: the files, a page that plays each, film strips by step.
+
+        They are drawn when they are delivered, off the caller's thread; the folder must stay until
+        then.
+
+        Args:
+            key: The run.
+            folder: With the replays.
+            step: Of the strips.
+            videos: Whether to make videos of some, too.
+        """
+        path = str(Path(folder).absolute())
+        self._append(key, {"op": "replays", "path": path, "step": int(step), "videos": videos})
+
     # --- what became of it --------------------------------------------------------------------
 
     @property
