@@ -247,7 +247,9 @@ class _Tape:
     def tracks(self, shares: list[list[int]]) -> tuple[Track, ...]:
         """By level: the k-th stretch between two ends of a game is the k-th of its share."""
         actions, ended = np.stack(self.actions), np.stack(self.ended)
-        thoughts = [np.stack(part) for part in zip(*self.thoughts, strict=True)] or [None, None]
+        thoughts: list[NDArray[np.float16] | None] = [None, None]
+        if self.thoughts:
+            thoughts = [np.stack(part) for part in zip(*self.thoughts, strict=True)]
         found: dict[int, Track] = {}
         for game, share in enumerate(shares):
             ends = np.flatnonzero(ended[:, game]) + 1

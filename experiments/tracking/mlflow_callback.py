@@ -90,8 +90,15 @@ class MLflowCallback(Callback):
         self._drawn_at: dict[str, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("config", "_parent", "_describe", "_metrics_of", "_step_of", "_num_steps")
-        names += ("_replays_of",)
+        names = [
+            "config",
+            "_parent",
+            "_describe",
+            "_metrics_of",
+            "_step_of",
+            "_num_steps",
+            "_replays_of",
+        ]
         return {name: self.__dict__[name] for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
