@@ -26,6 +26,7 @@ USAGE = """usage: clowder VERB ...
   sweep RECIPE      train variants of a recipe and rank them by held-out win rate
   evaluate RUN      judge a trained team on held-out levels (or `random`, `scripted`)
   watch RUN|REPLAY  see a game: what each cat saw, wanted and was paid
+  play RUN          take a seat in a trained team
   replay verify     play replays again: do they come out exactly?
   doctor            what is here, what is missing, what to install
 
@@ -218,6 +219,13 @@ def watch(words: list[str]) -> int:
     return run_watch(words)
 
 
+def play(words: list[str]) -> int:
+    """`clowder play`."""
+    from experiments.play_cli import run_play
+
+    return run_play(words)
+
+
 def replay(words: list[str]) -> int:
     """`clowder replay`."""
     from experiments.watch_cli import run_replay
@@ -237,6 +245,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "sweep": sweep,
     "evaluate": evaluate,
     "watch": watch,
+    "play": play,
     "replay": replay,
     "doctor": doctor,
 }
