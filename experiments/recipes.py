@@ -11,7 +11,7 @@ from env.pico_park import PicoParkConfig, PicoParkRewards, Preset
 from experiments.recipe import EvaluationConfig, PPOConfig, Recipe, RunConfig, SweepConfig
 from models import ModelConfig
 
-FOUND = PPOConfig(lr=3e-3, lambda_=0.9, minibatch=1024)
+FOUND = PPOConfig(lr=1.2e-3, entropy=0.005, lambda_=0.9, minibatch=1024)
 """What `pico_park_search` found, rounded."""
 
 
@@ -71,14 +71,13 @@ def pico_park_search() -> Recipe:
         sweep=SweepConfig(
             space=(
                 "ppo.lr=5e-4:5e-3:log",
-                "ppo.entropy=0.003:0.05:log",
+                "ppo.entropy=0.002:0.03:log",
                 "ppo.gamma=0.98,0.99,0.995",
-                "ppo.lambda_=0.9,0.95,0.98",
-                "ppo.num_envs=32,64,128",
-                "ppo.minibatch=1024,2048,4096",
+                "ppo.lambda_=0.85,0.9,0.95",
+                "ppo.minibatch=1024,2048",
                 "curriculum.mode=ladder,learnability",
-                "curriculum.promote_at=0.3:0.9",
-                "curriculum.newest_share=0.3:0.95",
+                "curriculum.promote_at=0.4:0.9",
+                "curriculum.newest_share=0.3:0.9",
             ),
             search="optuna",
             num_trials=32,
