@@ -166,6 +166,7 @@ def _run(verb: str, words: list[str]) -> int:
 def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> None:
     """What became of the metrics, and where to look at them."""
     from experiments.tracking import Unavailable
+    from experiments.tracking.charts import share_key
 
     tracker = result.tracker
     # The end of the run has waited for MLflow; what came after it is little.
@@ -185,8 +186,7 @@ def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> Non
         url = chart_url(
             "http://127.0.0.1:5000",
             tracker.experiment_id,
-            search=f"tags.mlflow.parentRunId = '{tracker.run_id()}'",
-            best_first="eval/win_rate",
+            view=share_key(tracker.run_id() or ""),
         )
         console.print(
             f"compare   make ui   then open\n          {url}",

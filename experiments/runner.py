@@ -268,6 +268,7 @@ class _Experiment:
         from ray import tune
 
         from experiments.history import History
+        from experiments.media import STRIPS
         from experiments.progress import Progress
         from experiments.search import make_scheduler, make_searcher
         from experiments.tracking import MLflowCallback
@@ -307,6 +308,8 @@ class _Experiment:
                         step_of=step_of,
                         num_steps=recipe.run.env_steps,
                         replays_of=replays_of,
+                        varied=[one.field for one in self.dimensions],
+                        strips=list(STRIPS.values()),
                     ),
                 ],
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class MLflowCallback(Callback):
         step_of: Callable[[dict[str, Any]], int],
         num_steps: int | None = None,
         replays_of: Callable[[dict[str, Any]], str | None] = lambda result: None,
+        varied: Sequence[str] = (),
+        strips: Sequence[str] = (),
     ) -> None:
         """Checks the config; nothing is opened before `setup`, or the first use of `tracker`.
 
@@ -69,6 +71,8 @@ class MLflowCallback(Callback):
             step_of: Env steps so far, of a result.
             num_steps: Env steps of a whole trial; a scheduler's stop there isn't an early one.
             replays_of: The folder of replays that came with a result, if any did.
+            varied: Parameters that differ between trials, for MLflow's charts and columns.
+            strips: Names of film strips, for the same.
 
         Raises:
             ValueError: If an address or folder makes no sense; one sentence.
@@ -80,6 +84,7 @@ class MLflowCallback(Callback):
         self._step_of = step_of
         self._num_steps = num_steps
         self._replays_of = replays_of
+        self._varied, self._strips = tuple(varied), tuple(strips)
         self._reset()
 
     def _reset(self) -> None:
@@ -98,6 +103,8 @@ class MLflowCallback(Callback):
             "_step_of",
             "_num_steps",
             "_replays_of",
+            "_varied",
+            "_strips",
         ]
         return {name: self.__dict__[name] for name in names}
 
@@ -125,6 +132,7 @@ class MLflowCallback(Callback):
         # A stopper object can't be asked again whether it was the one that stopped a trial.
         self._criteria_known = stop is None or isinstance(stop, Mapping)
         self.tracker.start_run(PARENT, self._parent)
+        self.tracker.share_view(self._varied, self._strips)
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any

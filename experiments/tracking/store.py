@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.tracking.address import is_server
+from experiments.tracking.charts import view_tag
 from experiments.tracking.failures import Unavailable
 from experiments.tracking.spool import Manifest, Op
 
@@ -173,6 +174,9 @@ class Store:
                     self.client.log_artifact(run_id, path, op["artifact_path"])
             case "replays":
                 self._log_replays(run_id, op)
+            case "view":
+                name, value = view_tag(run_id, op["varied"], op["strips"])
+                self.client.set_experiment_tag(self.experiment_id, name, value)
             case other:
                 raise AssertionError(f"a spool has no operation {other!r}")
 

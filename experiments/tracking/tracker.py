@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,15 @@ class Tracker:
         """
         path = str(Path(folder).absolute())
         self._append(key, {"op": "replays", "path": path, "step": int(step), "videos": videos})
+
+    def share_view(self, varied: Sequence[str], strips: Sequence[str]) -> None:
+        """Arranges MLflow's charts and columns for this sweep; see `experiments.tracking.charts`.
+
+        Args:
+            varied: Parameters that differ between its runs.
+            strips: Names of film strips.
+        """
+        self._append(PARENT, {"op": "view", "varied": list(varied), "strips": list(strips)})
 
     # --- what became of it --------------------------------------------------------------------
 
