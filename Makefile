@@ -9,13 +9,14 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help setup sweep test lint format bench faults ui sanitize fuzz reference levels clean
+.PHONY: help setup sweep test browser lint format bench faults ui sanitize fuzz reference levels clean
 
 help:
 	@echo "make sweep      set up, train a small sweep of reward weights, rank it (5 minutes on 2 cores)"
 	@echo "make test       set up, run the tests"
 	@echo "make ui         open the comparison of all runs in MLflow, on this machine only"
 	@echo "make bench      measure: simulator, training, scripted team;  make faults  what faults cost"
+	@echo "make browser    the player in a real, headless Chromium"
 	@echo "make lint       style and types;  make format  applies the style"
 	@echo "make sanitize   the simulators under AddressSanitizer and UBSan;  make fuzz  fuzzes them"
 	@echo "make reference  200,000 random ticks against the plain-Python rules;  make levels  12,000 levels"
@@ -39,6 +40,11 @@ sweep: setup
 
 test: setup
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+# Needs Chromium (Debian: apt-get install chromium); without it every test says that it was skipped.
+browser: setup
+	@$(PIP) --constraint $(VENV)/constraints.txt playwright
+	@$(BIN)/python -m pytest -q tests/browser $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check .

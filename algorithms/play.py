@@ -30,6 +30,20 @@ class Actor(Protocol):
     def entropy(self) -> float:
         """Mean entropy of the action distribution where agents were in play, in nats."""
 
+    @property
+    def thoughts(self) -> Thoughts | None:
+        """What led to the last actions; None of who doesn't think in probabilities."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thoughts:
+    """What a policy made of a tick, of n games with A agents and K actions."""
+
+    probabilities: NDArray[np.float32]
+    """(n, A, K), of every action."""
+    values: NDArray[np.float32]
+    """(n, A): the reward that it expects from then on."""
+
 
 class NetworkActor:
     """Networks, sampled or greedy, with a memory row for every seat of every game."""
@@ -65,6 +79,7 @@ class NetworkActor:
         self._started = np.zeros(0, np.bool_)
         self._numbers = np.zeros(0, np.int64)
         self._entropy_sum, self._entropy_count = 0.0, 0
+        self.thoughts: Thoughts | None = None
 
     def start(self, sim: BatchedGame, started: NDArray[np.bool_]) -> None:
         """Forgets what was seen in games that begin, and seats their players."""
@@ -101,12 +116,28 @@ class NetworkActor:
         logs = acted.log_probabilities[alive]
         self._entropy_sum -= float((logs.exp() * logs).sum())
         self._entropy_count += int(alive.sum())
+        self.thoughts = Thoughts(
+            probabilities=acted.log_probabilities.exp().numpy().reshape(n, a, -1),
+            values=acted.values.numpy().reshape(n, a),
+        )
         return acted.actions.numpy().reshape(n, a)
 
     @property
     def entropy(self) -> float:
         """Mean entropy in nats."""
         return self._entropy_sum / max(1, self._entropy_count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """What was done in one level, tick by tick: T ticks, A agents, K actions."""
+
+    actions: NDArray[np.uint8]
+    """(T, A)."""
+    probabilities: NDArray[np.float16] | None
+    """(T, A, K) of the policy, if it has any."""
+    values: NDArray[np.float16] | None
+    """(T, A)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +151,8 @@ class Games:
     term_names: tuple[str, ...]
     outcome_names: tuple[str, ...]
     cause_names: tuple[str, ...]
+    tracks: tuple[Track, ...] = ()
+    """What was done in each level, in the same order; empty unless asked for."""
 
     @property
     def wins(self) -> NDArray[np.bool_]:
@@ -136,6 +169,7 @@ def play_levels(
     held_out: bool = True,
     max_games: int | None = None,
     each_tick: Callable[[], None] | None = None,
+    keep_tracks: bool = False,
 ) -> Games:
     """Plays every level of the list once.
 
@@ -149,6 +183,7 @@ def play_levels(
         held_out: whether they name held-out levels.
         max_games: games side by side at most; None: `MAX_GAMES`.
         each_tick: called at every tick, for a watchdog.
+        keep_tracks: whether to keep what was done, for replays.
     """
     num_games = min(len(seeds), max_games or MAX_GAMES)
     sim = make(num_games)
@@ -160,6 +195,7 @@ def play_levels(
     left = np.array([len(share) for share in shares])
     started = np.ones(num_games, np.bool_)
     actions = np.zeros((num_games, sim.num_agents), np.int64)
+    tape = _Tape(num_games) if keep_tracks else None
     while (left > 0).any():
         if each_tick is not None:
             each_tick()
@@ -168,6 +204,8 @@ def play_levels(
         actions[playing] = actor.act(sim, playing)
         sim.step(actions)
         started = sim.terminated | sim.truncated
+        if tape is not None:
+            tape.add(actions, playing, actor.thoughts, started)
         left -= started
     records = _in_order(sim.episodes(), seeds, held_out, shares)
     return Games(
@@ -176,7 +214,55 @@ def play_levels(
         term_names=sim.term_names,
         outcome_names=sim.outcome_names,
         cause_names=sim.cause_names,
+        tracks=tape.tracks(shares) if tape is not None else (),
     )
+
+
+class _Tape:
+    """What all games did, tick by tick, to be cut into levels at the end."""
+
+    def __init__(self, num_games: int) -> None:
+        self.num_games = num_games
+        self.actions: list[NDArray[np.uint8]] = []
+        self.thoughts: list[tuple[NDArray[np.float16], NDArray[np.float16]]] = []
+        self.ended: list[NDArray[np.bool_]] = []
+
+    def add(
+        self,
+        actions: NDArray[np.int64],
+        playing: NDArray[np.intp],
+        thoughts: Thoughts | None,
+        ended: NDArray[np.bool_],
+    ) -> None:
+        """One tick of all games; thoughts are those of the games `playing`."""
+        self.actions.append(actions.astype(np.uint8))
+        self.ended.append(ended.copy())
+        if thoughts is not None:
+            parts = (thoughts.probabilities, thoughts.values)
+            whole = [np.zeros((self.num_games, *one.shape[1:]), np.float16) for one in parts]
+            for room, one in zip(whole, parts, strict=True):
+                room[playing] = one
+            self.thoughts.append((whole[0], whole[1]))
+
+    def tracks(self, shares: list[list[int]]) -> tuple[Track, ...]:
+        """By level: the k-th stretch between two ends of a game is the k-th of its share."""
+        actions, ended = np.stack(self.actions), np.stack(self.ended)
+        thoughts: list[NDArray[np.float16] | None] = [None, None]
+        if self.thoughts:
+            thoughts = [np.stack(part) for part in zip(*self.thoughts, strict=True)]
+        found: dict[int, Track] = {}
+        for game, share in enumerate(shares):
+            ends = np.flatnonzero(ended[:, game]) + 1
+            start = 0
+            for level, end in zip(share, ends[: len(share)], strict=True):
+                probabilities, values = (
+                    None if part is None else part[start:end, game] for part in thoughts
+                )
+                found[level] = Track(
+                    actions=actions[start:end, game], probabilities=probabilities, values=values
+                )
+                start = end
+        return tuple(found[level] for level in range(len(found)))
 
 
 def _in_order(

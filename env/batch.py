@@ -410,6 +410,10 @@ class BatchedGame:
         collected, self._collected = self._collected, []
         return np.concatenate(collected) if collected else np.zeros(0, self.record_dtype)
 
+    def keep_ended(self) -> None:
+        """From now on, keeps the last state of each game that ends until the next step."""
+        self._check(self._lib.batch_keep_ended(self._batch))
+
     # -- a game as bytes
 
     def snapshot(self, i: int) -> bytes:

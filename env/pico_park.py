@@ -207,6 +207,43 @@ class PicoParkRewards(Rewards):
 assert PicoParkRewards.terms()[0] == "victory"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cat:
+    """One agent, for drawing."""
+
+    row: int
+    column: int
+    """Where it is, left by the door, or died."""
+    status: Literal["playing", "out", "dead"]
+    cooldown: int
+    """Ticks until it may shoot."""
+    holds_key: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What stands where in a game, for drawing."""
+
+    tick: int
+    """Ticks played."""
+    left: int
+    """The screen's left column."""
+    tiles: NDArray[np.uint8]
+    """(height, length): 0 free, 1 to 8 a block of colour 0 to 7, 9 wall; as if nothing stood on
+    it."""
+    cats: tuple[Cat, ...]
+    """By seat."""
+    bullets: tuple[tuple[int, int, int], ...]
+    """Row, column and owner of each, the oldest first."""
+    key: tuple[int, int] | None
+    """Row and column while it lies on the ground."""
+    door: tuple[int, int]
+    door_is_open: bool
+
+
+_STATUS: tuple[Literal["playing", "out", "dead"], ...] = ("playing", "out", "dead")
+_KEY_ON_GROUND, _KEY_HELD = 0, 1
+
 _OTHER_BLOCK, _OTHER_AGENT, _THING = 2, 3, 4
 """Channels of the grid."""
 _HOLDS_KEY, _BULLET = 8, 1
@@ -336,6 +373,55 @@ class PicoPark(BatchedGame):
         self._check(self._lib.pico_search_level(self._batch, self._check_index(i), found))
         colours = tuple(c for c in range(self.num_agents) if found.colours_needed >> c & 1)
         return bool(found.key_reached), bool(found.door_reached), colours
+
+    def frame(self, i: int, *, ended: bool = False) -> Frame:
+        """What stands where in game `i`.
+
+        Args:
+            i: index of the game.
+            ended: the end of a game that ended in the last step, instead of the level that came
+                after it; only after `keep_ended`.
+
+        Raises:
+            BadInputError: there is no such game, or it didn't end in the last step.
+        """
+        found = self._ffi.new("pico_frame *")
+        room = self._ffi.new("uint8_t[]", self._lib.PICO_MAX_HEIGHT * self._lib.PICO_MAX_LENGTH)
+        capacity = 1024
+        bullets = self._ffi.new("int32_t[]", 3 * capacity)
+        status = self._lib.pico_show(
+            self._batch, self._check_index(i), int(ended), found, room, bullets, capacity
+        )
+        if status != self._lib.BATCH_OK:
+            raise BadInputError(
+                f"game {i} can't be shown; reset it first, and for its end ask right after the "
+                "step that ended it, with keep_ended() called before."
+            )
+        count = found.height * found.length
+        tiles = np.frombuffer(self._ffi.buffer(room, count), np.uint8).copy()
+        holder = found.key_holder if found.key_status == _KEY_HELD else -1
+        return Frame(
+            tick=found.tick,
+            left=found.left,
+            tiles=tiles.reshape(found.height, found.length),
+            cats=tuple(
+                Cat(
+                    row=found.agent_row[k],
+                    column=found.agent_column[k],
+                    status=_STATUS[found.agent_status[k]],
+                    cooldown=found.agent_cooldown[k],
+                    holds_key=k == holder,
+                )
+                for k in range(self.num_agents)
+            ),
+            bullets=tuple(
+                (bullets[3 * k], bullets[3 * k + 1], bullets[3 * k + 2])
+                for k in range(min(found.num_bullets, capacity))
+            ),
+            key=(found.key_row, found.key_column) if found.key_status == _KEY_ON_GROUND else None,
+            door=(found.door_row, found.door_column),
+            door_is_open=bool(found.door_open),
+        )
 
     def use_wide(self, wide: bool) -> None:
         """Chooses the wide or the portable code that writes observations; both write the same."""

@@ -25,6 +25,9 @@ USAGE = """usage: clowder VERB ...
   train RECIPE      train one team
   sweep RECIPE      train variants of a recipe and rank them by held-out win rate
   evaluate RUN      judge a trained team on held-out levels (or `random`, `scripted`)
+  watch RUN|REPLAY  see a game: what each cat saw, wanted and was paid
+  play RUN          take a seat in a trained team
+  replay verify     play replays again: do they come out exactly?
   doctor            what is here, what is missing, what to install
 
 `clowder VERB --help` explains the rest. Recipes:
@@ -163,6 +166,7 @@ def _run(verb: str, words: list[str]) -> int:
 def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> None:
     """What became of the metrics, and where to look at them."""
     from experiments.tracking import Unavailable
+    from experiments.tracking.charts import share_key
 
     tracker = result.tracker
     # The end of the run has waited for MLflow; what came after it is little.
@@ -182,8 +186,7 @@ def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> Non
         url = chart_url(
             "http://127.0.0.1:5000",
             tracker.experiment_id,
-            search=f"tags.mlflow.parentRunId = '{tracker.run_id()}'",
-            best_first="eval/win_rate",
+            view=share_key(tracker.run_id() or ""),
         )
         console.print(
             f"compare   make ui   then open\n          {url}",
@@ -209,6 +212,27 @@ def evaluate(words: list[str]) -> int:
     return run_evaluate(words)
 
 
+def watch(words: list[str]) -> int:
+    """`clowder watch`."""
+    from experiments.watch_cli import run_watch
+
+    return run_watch(words)
+
+
+def play(words: list[str]) -> int:
+    """`clowder play`."""
+    from experiments.play_cli import run_play
+
+    return run_play(words)
+
+
+def replay(words: list[str]) -> int:
+    """`clowder replay`."""
+    from experiments.watch_cli import run_replay
+
+    return run_replay(words)
+
+
 def doctor(words: list[str]) -> int:
     """`doctor`."""
     from experiments.doctor import run_doctor
@@ -220,5 +244,8 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "sweep": sweep,
     "evaluate": evaluate,
+    "watch": watch,
+    "play": play,
+    "replay": replay,
     "doctor": doctor,
 }

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms import play
-from algorithms.play import Actor, Games, NetworkActor
+from algorithms.play import Actor, Games, NetworkActor, Thoughts
 from env.batch import BatchedGame
 from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
 from env.scripted import ScriptedTeam
@@ -22,6 +22,8 @@ from experiments.statistics import wilson
 
 class RandomActor:
     """Uniformly random actions: the floor that every policy must leave behind."""
+
+    thoughts: Thoughts | None = None
 
     def __init__(self, *, seed: int) -> None:
         self.generator = np.random.default_rng(seed)
@@ -42,6 +44,8 @@ class RandomActor:
 
 class ScriptedActor:
     """The scripted team, which plays by rules: what can be reached without learning."""
+
+    thoughts: Thoughts | None = None
 
     def __init__(self) -> None:
         self._team: ScriptedTeam | None = None
@@ -77,6 +81,7 @@ def play_levels(
     *,
     held_out: bool = True,
     each_tick: Callable[[], None] | None = None,
+    keep_tracks: bool = False,
 ) -> Games:
     """Plays every level of the list once; see `algorithms.play.play_levels`.
 
@@ -86,6 +91,7 @@ def play_levels(
         seeds: level seeds.
         held_out: whether they name held-out levels.
         each_tick: called at every tick, for a watchdog.
+        keep_tracks: whether to keep what was done, for replays.
     """
     return play.play_levels(
         actor,
@@ -93,6 +99,7 @@ def play_levels(
         seeds,
         held_out=held_out,
         each_tick=each_tick,
+        keep_tracks=keep_tracks,
     )
 
 
@@ -162,6 +169,7 @@ def evaluate_module(
     with_greedy: bool = False,
     presets: Sequence[str] = (),
     each_tick: Callable[[], None] | None = None,
+    keep: Callable[[Games, Sequence[int]], None] | None = None,
 ) -> dict[str, float]:
     """All metrics of a policy on the standard list of held-out levels.
 
@@ -174,15 +182,18 @@ def evaluate_module(
         with_greedy: also play greedily (a team can deadlock that way).
         presets: other difficulties whose win rate is wanted too.
         each_tick: called at every tick, for a watchdog.
+        keep: told of the sampled games, tracks included, and their level seeds, for replays.
     """
     seeds = held_out_seeds(num_levels)
 
-    def play(greedy: bool, preset: str | None = None) -> Games:
+    def play(greedy: bool, preset: str | None = None, *, keep_tracks: bool = False) -> Games:
         actor = NetworkActor({"team": module}, greedy=greedy, seed=seed)
         of_preset = config.at(preset or config.preset)
-        return play_levels(actor, of_preset, seeds, each_tick=each_tick)
+        return play_levels(actor, of_preset, seeds, each_tick=each_tick, keep_tracks=keep_tracks)
 
-    games = play(False)
+    games = play(False, keep_tracks=keep is not None)
+    if keep is not None:
+        keep(games, seeds)
     found = {**success_metrics(games), **behaviour_metrics(games), **ledger(games, rewards)}
     if with_greedy:
         found["eval/win_rate_greedy"] = float(play(True).wins.mean())

@@ -91,3 +91,8 @@ def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
 def step_of(result: Mapping[str, Any]) -> int:
     """Env steps of a report."""
     return int(result["env_steps"])
+
+
+def replays_of(result: Mapping[str, Any]) -> str | None:
+    """The folder of replays that came with a report's evaluation, if there was one."""
+    return result.get("replays")

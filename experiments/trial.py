@@ -36,6 +36,8 @@ MANIFEST = "manifest.json"
 """Written last into a checkpoint: one without it is not whole."""
 NOTICE = "notice"
 """Key of a result: a sentence that the user should read."""
+REPLAYS = "replays"
+"""Key of a result, and folder of a trial: where the replays of the newest evaluation lie."""
 NUM_NOTED_LEVELS = 20_000
 """Training levels that a checkpoint notes, the newest: whoever suspects that they were learned by
 heart can play them again."""
@@ -114,8 +116,11 @@ class Trial(tune.Trainable):
         trained = time.perf_counter()
         metrics = mean_of(iterations)
         done = self._env_steps >= self.recipe.run.env_steps
+        replays: dict[str, str] = {}
         if done or self._env_steps >= self._next_evaluation:
-            metrics |= self._evaluate(final=done)
+            folder = self.folder / REPLAYS / f"{self._env_steps:012d}"
+            metrics |= self._evaluate(final=done, replays=folder)
+            replays = {REPLAYS: str(folder)}
             self._objective = metrics["eval/objective"]
             interval = self.recipe.evaluation.every_env_steps
             self._next_evaluation = (self._env_steps // interval + 1) * interval
@@ -148,6 +153,7 @@ class Trial(tune.Trainable):
             "done": done,
             tune.result.SHOULD_CHECKPOINT: due or done,
             **({NOTICE: notice} if notice else {}),
+            **replays,
             **metrics,
         }
 
@@ -194,9 +200,20 @@ class Trial(tune.Trainable):
         """Ends this process if it hangs, so that Tune starts the trial again."""
         return Watchdog(is_on * self.recipe.run.hang_timeout_s, self.folder, "trial")
 
-    def _evaluate(self, *, final: bool) -> dict[str, float]:
+    def _evaluate(self, *, final: bool, replays: Path) -> dict[str, float]:
+        """Judges the policy, and keeps replays of its failures and of some victories."""
         from experiments.building import MODULE
         from experiments.evaluate import evaluate_module
+        from experiments.replays import choose, make_replays, save_replays
+
+        recipe = self.recipe
+
+        def keep(games: Any, seeds: Any) -> None:
+            source = {"run": self.folder.name, "env steps": f"{self._env_steps:,}"}
+            made = make_replays(
+                games, choose(games), recipe.env, recipe.rewards, seeds, source=source
+            )
+            save_replays(made, replays)
 
         settings = self.recipe.evaluation
         module = self.algorithm.get_module(MODULE)
@@ -211,6 +228,7 @@ class Trial(tune.Trainable):
                 with_greedy=final,
                 presets=settings.presets if final else (),
                 each_tick=watchdog.beat,
+                keep=keep,
             )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

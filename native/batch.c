@@ -39,6 +39,7 @@ struct batch {
     int32_t num_envs;
     int32_t is_reset;
     uint8_t *states; /* (num_envs, stride) */
+    uint8_t *ended;  /* (num_envs, stride) last states of games that ended; NULL: not kept */
     size_t stride;
     double *totals;   /* (num_envs, A, K) of the running episodes: whole numbers, exact to 2^53 */
     int64_t *lengths; /* (num_envs,) ticks of the running episodes */
@@ -123,6 +124,7 @@ void batch_destroy(batch *b) {
     free(b->schedules);
     free(b->lengths);
     free(b->totals);
+    free(b->ended);
     free(b->states);
     free(b->rules);
     free(b);
@@ -133,6 +135,13 @@ const void *batch_rules_of(const batch *b) { return b->rules; }
 
 const void *batch_state_of(const batch *b, int32_t game) {
     return game >= 0 && game < b->num_envs && b->is_reset ? state_of(b, game) : NULL;
+}
+
+const void *batch_ended_state_of(const batch *b, int32_t game) {
+    if (!b->ended || game < 0 || game >= b->num_envs || !b->is_reset) return NULL;
+    return b->buffers.terminated[game] || b->buffers.truncated[game]
+               ? b->ended + (size_t)game * b->stride
+               : NULL;
 }
 
 const char *batch_message(const batch *b) { return b->message; }
@@ -225,6 +234,13 @@ int32_t batch_set_weights(batch *b, const float *weights, float team_share) {
 static int32_t reserve(batch *b, size_t num_bytes) {
     size_t stride = round_up(num_bytes);
     if (stride <= b->stride) return BATCH_OK;
+    if (b->ended) {
+        uint8_t *ended = aligned_alloc(CACHE_LINE, stride * (size_t)b->num_envs);
+        if (!ended) return fail(b, BATCH_NO_MEMORY, "memory is short for %d games.", b->num_envs);
+        memset(ended, 0, stride * (size_t)b->num_envs);
+        free(b->ended);
+        b->ended = ended;
+    }
     uint8_t *states = aligned_alloc(CACHE_LINE, stride * (size_t)b->num_envs);
     if (!states) return fail(b, BATCH_NO_MEMORY, "memory is short for %d games.", b->num_envs);
     memset(states, 0, stride * (size_t)b->num_envs);
@@ -458,6 +474,7 @@ static int32_t step_game(batch *b, int32_t game, const int32_t *actions) {
         parts_of(b, b->buffers.final_observations, game, parts);
         b->game.observe(b->rules, state_of(b, game), parts, ignored);
         write_record(b, game);
+        if (b->ended) memcpy(b->ended + (size_t)game * b->stride, state_of(b, game), b->stride);
         int32_t status = start_level(b, game, next_level(&b->schedules[game]));
         if (status != BATCH_OK) return status;
     }
@@ -474,6 +491,14 @@ int32_t batch_step(batch *b, const int32_t *actions) {
     for (int32_t i = 0; status == BATCH_OK && i < b->num_envs; i++)
         status = step_game(b, i, actions + (size_t)i * (size_t)b->game.num_agents);
     return status;
+}
+
+int32_t batch_keep_ended(batch *b) {
+    if (b->ended) return BATCH_OK;
+    b->ended = aligned_alloc(CACHE_LINE, b->stride * (size_t)b->num_envs);
+    if (!b->ended) return fail(b, BATCH_NO_MEMORY, "memory is short for %d games.", b->num_envs);
+    memset(b->ended, 0, b->stride * (size_t)b->num_envs);
+    return BATCH_OK;
 }
 
 int32_t batch_num_records(const batch *b) { return b->num_records; }

@@ -133,6 +133,10 @@ int32_t batch_current_level(const batch *b, int32_t game, batch_level *level);
  * not one, and BATCH_RECORDS_FULL when fewer than N rows are free for records. */
 int32_t batch_step(batch *b, const int32_t *actions);
 
+/* From now on, keeps the last state of every game that ends until the next step, for who wants to
+ * see the end and not the next level's start. */
+int32_t batch_keep_ended(batch *b);
+
 /* How many records were written since the last batch_clear_records. */
 int32_t batch_num_records(const batch *b);
 void batch_clear_records(batch *b);

@@ -847,6 +847,40 @@ batch *pico_create(const pico_config *config, int32_t num_envs, char *message) {
     return b;
 }
 
+int32_t pico_show(const batch *b, int32_t game, int32_t ended, pico_frame *frame, uint8_t *tiles,
+                  int32_t *bullets, int32_t capacity) {
+    const pico_state *s = ended ? batch_ended_state_of(b, game) : batch_state_of(b, game);
+    if (!s || strcmp(batch_game_name(b), the_game.name) != 0) return BATCH_BAD_ARGUMENT;
+    *frame = (pico_frame){.height = s->height,
+                          .length = s->length,
+                          .tick = s->tick,
+                          .left = s->left,
+                          .key_status = s->key_status,
+                          .key_row = s->key_row,
+                          .key_column = s->key_column,
+                          .key_holder = s->key_holder,
+                          .door_row = s->door_row,
+                          .door_column = s->door_column,
+                          .door_open = s->door_open,
+                          .num_bullets = s->num_bullets};
+    for (int32_t i = 0; i < batch_num_agents(b); i++) {
+        frame->agent_status[i] = s->agents[i].status;
+        frame->agent_row[i] = s->agents[i].row;
+        frame->agent_column[i] = s->agents[i].column;
+        frame->agent_cooldown[i] = s->agents[i].cooldown;
+    }
+    for (int32_t row = 0; row < s->height; row++)
+        for (int32_t x = 0; x < s->length; x++)
+            tiles[row * s->length + x] = *pico_tile(s, row, x) & (uint8_t)~PICO_OUT;
+    for (int32_t k = 0; k < s->num_bullets && k < capacity; k++) {
+        const pico_bullet *bullet = &pico_bullets(s)[k];
+        bullets[3 * k] = bullet->row;
+        bullets[3 * k + 1] = bullet->column;
+        bullets[3 * k + 2] = bullet->owner;
+    }
+    return BATCH_OK;
+}
+
 int32_t pico_search_level(const batch *b, int32_t game, pico_search *found) {
     const void *state = batch_state_of(b, game);
     if (!state || strcmp(batch_game_name(b), the_game.name) != 0) return BATCH_BAD_ARGUMENT;

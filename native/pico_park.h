@@ -146,6 +146,30 @@ typedef struct pico_search {
 
 int32_t pico_search_level(const batch *b, int32_t game, pico_search *found);
 
+/* What stands where, for drawing. */
+typedef struct pico_frame {
+    int32_t height, length; /* of the level, tiles */
+    int32_t tick;           /* ticks played */
+    int32_t left;           /* the screen's left column */
+    int32_t key_status;     /* 0 on the ground, 1 held, 2 used */
+    int32_t key_row, key_column;
+    int32_t key_holder; /* agent; valid if held */
+    int32_t door_row, door_column;
+    int32_t door_open;
+    int32_t num_bullets;
+    int32_t agent_status[8]; /* (PICO_MAX_AGENTS,): 0 in play, 1 out by the door, 2 dead */
+    int32_t agent_row[8];    /* where it is, left or died */
+    int32_t agent_column[8];
+    int32_t agent_cooldown[8]; /* ticks until it may shoot */
+} pico_frame;
+
+/* Shows a game: with ended != 0 the last state of one that ended in the last step and was kept
+ * (batch_keep_ended). tiles: (PICO_MAX_HEIGHT * PICO_MAX_LENGTH,) at most, height rows of length:
+ * 0 free, 1..8 a block of colour 0..7, 9 wall. bullets: (capacity, 3) row, column, owner, oldest
+ * first; num_bullets may be more than fit. BATCH_BAD_ARGUMENT: there is no such state. */
+int32_t pico_show(const batch *b, int32_t game, int32_t ended, pico_frame *frame, uint8_t *tiles,
+                  int32_t *bullets, int32_t capacity);
+
 /* 1: observations are written with the widest instructions this processor has (the default);
  * 0: by the portable path. Both write the same bytes. For tests and benchmarks. */
 void pico_use_wide(batch *b, int32_t wide);

@@ -101,7 +101,7 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def chart_url(ui_base: str, experiment_id: str, *, search: str = "", best_first: str = "") -> str:
+def chart_url(ui_base: str, experiment_id: str, *, view: str = "") -> str:
     """Returns the link straight to the charts of an experiment.
 
     The first visit to MLflow's UI otherwise opens its GenAI mode, which shows no chart.
@@ -109,16 +109,11 @@ def chart_url(ui_base: str, experiment_id: str, *, search: str = "", best_first:
     Args:
         ui_base: Address of the UI, such as `http://127.0.0.1:5000`.
         experiment_id: MLflow's id of the experiment.
-        search: MLflow filter that preselects runs, such as `tags.variant = 'base'`.
-        best_first: Metric that sorts the runs, highest first. Sorted by a metric MLflow lists the
-            trials themselves; by date it folds them away under their sweep, which has no curves.
+        view: Name of a shared view, see `experiments.tracking.charts.share_key`.
     """
     query = "workflowType=machine_learning&compareRunsMode=CHART"
-    if search:
-        query += f"&searchFilter={quote(search)}"
-    if best_first:
-        order = quote(f"metrics.`{best_first}`", safe="")
-        query += f"&orderByKey={order}&orderByAsc=false"
+    if view:
+        query += f"&viewStateShareKey={quote(view)}"
     return f"{ui_base.rstrip('/')}/#/experiments/{quote(experiment_id)}/runs?{query}"
 
 

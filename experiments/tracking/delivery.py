@@ -297,7 +297,7 @@ class Delivery:
         except Exception as error:
             first = ops[0]["op"]
             refused = is_refusal(error) and self.state(key).run_id is not None
-            if first == "artifact" and not refused:
+            if first in ("artifact", "replays") and not refused:
                 refused = self._give_up_artifact(key, ops[0]["path"])
             if not refused:
                 raise Unavailable(one_sentence(error)) from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from experiments.tracking.config import RunInfo, TrackerConfig
 from experiments.tracking.failures import reason_of_trial
 from experiments.tracking.spool import PARENT
 from experiments.tracking.tracker import Tracker
+
+REPLAYS_INTERVAL_S = 30.0
+"""Least time between two evaluations of a trial whose replays are drawn, but for its last: drawing
+takes about 0.2 s of CPU time, and must stay well below 2 % of training's."""
 
 Trial = Any
 """`ray.tune.experiment.Trial`; only its id, status, stopping criterion and error file are read."""
@@ -51,6 +56,9 @@ class MLflowCallback(Callback):
         metrics_of: Callable[[dict[str, Any]], Mapping[str, float]],
         step_of: Callable[[dict[str, Any]], int],
         num_steps: int | None = None,
+        replays_of: Callable[[dict[str, Any]], str | None] = lambda result: None,
+        varied: Sequence[str] = (),
+        strips: Sequence[str] = (),
     ) -> None:
         """Checks the config; nothing is opened before `setup`, or the first use of `tracker`.
 
@@ -62,6 +70,9 @@ class MLflowCallback(Callback):
             metrics_of: The metrics to log of a result, by name (`eval/win_rate`).
             step_of: Env steps so far, of a result.
             num_steps: Env steps of a whole trial; a scheduler's stop there isn't an early one.
+            replays_of: The folder of replays that came with a result, if any did.
+            varied: Parameters that differ between trials, for MLflow's charts and columns.
+            strips: Names of film strips, for the same.
 
         Raises:
             ValueError: If an address or folder makes no sense; one sentence.
@@ -72,6 +83,8 @@ class MLflowCallback(Callback):
         self._metrics_of = metrics_of
         self._step_of = step_of
         self._num_steps = num_steps
+        self._replays_of = replays_of
+        self._varied, self._strips = tuple(varied), tuple(strips)
         self._reset()
 
     def _reset(self) -> None:
@@ -79,9 +92,20 @@ class MLflowCallback(Callback):
         self._open: set[str] = set()
         self._stopped_early: set[str] = set()
         self._criteria_known = True
+        self._drawn_at: dict[str, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("config", "_parent", "_describe", "_metrics_of", "_step_of", "_num_steps")
+        names = [
+            "config",
+            "_parent",
+            "_describe",
+            "_metrics_of",
+            "_step_of",
+            "_num_steps",
+            "_replays_of",
+            "_varied",
+            "_strips",
+        ]
         return {name: self.__dict__[name] for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -108,6 +132,7 @@ class MLflowCallback(Callback):
         # A stopper object can't be asked again whether it was the one that stopped a trial.
         self._criteria_known = stop is None or isinstance(stop, Mapping)
         self.tracker.start_run(PARENT, self._parent)
+        self.tracker.share_view(self._varied, self._strips)
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -135,7 +160,8 @@ class MLflowCallback(Callback):
         except Exception as error:
             self._complain("metrics_of or step_of", error)
             return
-        self.tracker.report(trial.trial_id, metrics, step)
+        if self.tracker.report(trial.trial_id, metrics, step):
+            self._log_replays(trial.trial_id, result, step)
         if result.get("done") and self._criteria_known:
             whole = self._num_steps is not None and step >= self._num_steps
             if not whole and not _meets_criterion(trial, result):
@@ -183,6 +209,17 @@ class MLflowCallback(Callback):
         self.tracker.drain()
 
     # --- inside -------------------------------------------------------------------------------
+
+    def _log_replays(self, key: str, result: dict[str, Any], step: int) -> None:
+        """Has the replays of an evaluation drawn, if the last time is long enough ago."""
+        folder = self._replays_of(result)
+        if folder is None:
+            return
+        now, last = time.monotonic(), self._drawn_at.get(key)
+        done = bool(result.get("done"))
+        if done or last is None or now - last >= REPLAYS_INTERVAL_S:
+            self._drawn_at[key] = now
+            self.tracker.log_replays(key, folder, step, videos=done)
 
     def _end(self, key: str, status: str, tags: Mapping[str, object]) -> None:
         self._open.discard(key)

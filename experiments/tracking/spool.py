@@ -31,7 +31,8 @@ PARENT = "parent"
 """Key of the parent run."""
 
 Op = dict[str, Any]
-"""One operation: a JSON object whose `op` is create, report, metrics, tags, status or artifact."""
+"""One operation: a JSON object whose `op` is create, report, metrics, tags, status, artifact,
+replays or view."""
 
 POINT_OPS = ("report", "metrics")
 """Operations that carry metric points. Reports also move a run's last logged step."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.tracking.address import is_server
+from experiments.tracking.charts import view_tag
 from experiments.tracking.failures import Unavailable
 from experiments.tracking.spool import Manifest, Op
 
@@ -169,5 +172,21 @@ class Store:
             case "artifact":
                 if path := artifact_source(op):
                     self.client.log_artifact(run_id, path, op["artifact_path"])
+            case "replays":
+                self._log_replays(run_id, op)
+            case "view":
+                name, value = view_tag(run_id, op["varied"], op["strips"])
+                self.client.set_experiment_tag(self.experiment_id, name, value)
             case other:
                 raise AssertionError(f"a spool has no operation {other!r}")
+
+    def _log_replays(self, run_id: str, op: Op) -> None:
+        """Draws a folder of replays, and logs what comes of it."""
+        from experiments.media import make_media
+
+        with tempfile.TemporaryDirectory(prefix="clowder-") as scratch:
+            media = make_media(Path(op["path"]), Path(scratch), with_videos=op["videos"])
+            for file in media.files:
+                self.client.log_artifact(run_id, str(file), f"replays/{op['step']}")
+            for name, strip in media.strips.items():
+                self.client.log_image(run_id, strip, key=name, step=op["step"])

@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,30 @@ class Tracker:
         op = {"op": "artifact", "path": str(source), "artifact_path": artifact_path}
         op["original"] = str(Path(path).absolute())
         self._append(key, {**op, "copied": copied})
+
+    def log_replays(self, key: str, folder: str | Path, step: int, *, videos: bool) -> None:
+        """Adds replays to a run: the files, a page that plays each, film strips by step.
+
+        They are drawn when they are delivered, off the caller's thread; the folder must stay until
+        then.
+
+        Args:
+            key: The run.
+            folder: With the replays.
+            step: Of the strips.
+            videos: Whether to make videos of some, too.
+        """
+        path = str(Path(folder).absolute())
+        self._append(key, {"op": "replays", "path": path, "step": int(step), "videos": videos})
+
+    def share_view(self, varied: Sequence[str], strips: Sequence[str]) -> None:
+        """Arranges MLflow's charts and columns for this sweep; see `experiments.tracking.charts`.
+
+        Args:
+            varied: Parameters that differ between its runs.
+            strips: Names of film strips.
+        """
+        self._append(PARENT, {"op": "view", "varied": list(varied), "strips": list(strips)})
 
     # --- what became of it --------------------------------------------------------------------
 

@@ -45,7 +45,10 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ("fly", "unknown verb 'fly'; there are: doctor, evaluate, sweep, train"),
+        (
+            "xyz",
+            "unknown verb 'xyz'; there are: doctor, evaluate, play, replay, sweep, train, watch",
+        ),
         ("trian smoke", "did you mean 'train'"),
         ("train smok", "did you mean 'smoke'"),
         ("train smoke --rewards.own-blok 1", "did you mean '--rewards.own-block'"),

@@ -88,12 +88,7 @@ def test_the_link_opens_the_charts() -> None:
         "http://127.0.0.1:5000/#/experiments/3/runs"
         "?workflowType=machine_learning&compareRunsMode=CHART"
     )
-    assert chart_url("http://h", "3", search="tags.seed = '1'").endswith(
-        "&searchFilter=tags.seed%20%3D%20%271%27"
-    )
-    assert chart_url("http://h", "3", best_first="eval/win_rate").endswith(
-        "&orderByKey=metrics.%60eval%2Fwin_rate%60&orderByAsc=false"
-    )
+    assert chart_url("http://h", "3", view="clowder-1").endswith("&viewStateShareKey=clowder-1")
 
 
 def test_the_ui_command_names_store_and_artifacts_and_stays_local() -> None:

@@ -1,0 +1,126 @@
+"""The player: a replay as one self-contained HTML page.
+
+    from env.player import write_page
+
+    write_page(load(path), Path("game.html"))
+
+The page needs no network, no other file, and no simulator: what it shows was played here once, and
+lies in it as data. Beside the script that plays, each game has one that draws (`pico_park.js`); the
+function of the same name here makes its data.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env.batch import BatchedGame
+from env.games import find_game
+from env.player.pico_park import pico_park
+from env.replay import Replay
+
+FOLDER = Path(__file__).parent
+DRAWN: Mapping[str, Callable[[Replay, BatchedGame], dict[str, Any]]] = {"pico_park": pico_park}
+"""What a game's page knows of it beside the rest, by the game's name."""
+MAX_PAGE_BYTES = 300_000
+"""Of a page of 500 ticks."""
+
+
+def write_page(replay: Replay, path: Path, *, title: str = "") -> Path:
+    """Writes the page in one piece, and returns its path."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(make_page(replay, title=title))
+    temporary.replace(path)
+    return path
+
+
+def make_page(replay: Replay, *, title: str = "") -> str:
+    """The page as text.
+
+    Args:
+        replay: what it plays.
+        title: above it; by default what was played and how it ended.
+
+    Raises:
+        BadInputError: the replay can't be played here.
+    """
+    title = title or headline(replay)
+    data = page_data(replay) | {"title": title}
+    text = (FOLDER / "page.html").read_text()
+    # `<` is written so that no text in the data can end the script.
+    payload = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {
+        "TITLE": html.escape(title),
+        "STYLE": (FOLDER / "style.css").read_text(),
+        "DATA": payload,
+        "SCRIPT": (FOLDER / f"{replay.game}.js").read_text() + (FOLDER / "player.js").read_text(),
+    }
+    for name, part in parts.items():
+        text = text.replace(f"@{name}@", part, 1)
+    return text
+
+
+def headline(replay: Replay) -> str:
+    """What was played and how it ended, in a few words."""
+    level = replay.level
+    if level.map is not None:
+        where = "a map by hand"
+    else:
+        preset = level.difficulty or replay.config.get("preset", replay.game)
+        where = f"{preset}, {'held-out ' if level.held_out else ''}level {level.seed}"
+    return f"{where}: {replay.record['cause'].replace('_', ' ')}"
+
+
+def page_data(replay: Replay) -> dict[str, Any]:
+    """What the page is told, in plain data.
+
+    Rewards are told as each tick's events, sparse, and their weights: the page adds them up.
+    """
+    sim = replay.simulator()
+    rules = find_game(replay.game).rewards(**replay.rewards)
+    weights = rules.by_term()
+    drawn = DRAWN[replay.game](replay, sim)
+    data: dict[str, Any] = {
+        "game": replay.game,
+        "ticks": replay.num_ticks,
+        "agents": replay.num_agents,
+        "actionNames": list(type(sim).action_names),
+        "actions": ["".join(str(int(a)) for a in row) for row in replay.actions],
+        "weights": weights,
+        "teamShare": rules.team_share,
+        "record": {key: one for key, one in replay.record.items() if key != "terms"},
+        "source": dict(replay.source),
+        "level": {
+            "seed": None if replay.level.seed is None else str(replay.level.seed),
+            "heldOut": replay.level.held_out,
+        },
+        "version": replay.version,
+        **drawn,
+    }
+    if replay.probabilities is not None:
+        data["probabilities"] = _bytes(np.rint(_finite(replay.probabilities) * 255), np.uint8)
+    if replay.values is not None:
+        values = _finite(replay.values)
+        scale = max(1e-6, float(np.abs(values).max()))
+        data["values"] = _bytes(np.rint(values / scale * 32767), np.int16)
+        data["valueScale"] = scale
+    return data
+
+
+def _finite(array: NDArray[np.float16]) -> NDArray[np.float32]:
+    """What a file claims may be no number."""
+    return np.nan_to_num(array.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _bytes(array: NDArray[Any], kind: type[np.generic]) -> str:
+    """An array as base64, little-endian."""
+    limits = np.iinfo(kind)  # type: ignore[type-var]
+    whole = np.clip(array, limits.min, limits.max).astype(kind)
+    return base64.b64encode(whole.astype(whole.dtype.newbyteorder("<")).tobytes()).decode()
