@@ -153,7 +153,8 @@ def _run(verb: str, words: list[str]) -> int:
         best = result.ranking[0]
         if best.policy:
             console.print(
-                f"best team {best.policy}\njudge it  clowder evaluate {best.policy}",
+                f"best team {best.policy}\njudge it  clowder evaluate {best.policy}\n"
+                f"watch it  clowder watch {best.policy}",
                 highlight=False,
                 soft_wrap=True,
             )
