@@ -19,7 +19,7 @@ help:
 	@echo "make browser    the player in a real, headless Chromium"
 	@echo "make lint       style and types;  make format  applies the style"
 	@echo "make sanitize   the simulators under AddressSanitizer and UBSan;  make fuzz  fuzzes them"
-	@echo "make reference  200,000 random ticks against the plain-Python rules;  make levels  12,000 levels"
+	@echo "make reference  200,000 random ticks against the plain-Python rules;  make levels  14,000 levels"
 	@echo "make setup      only set up;  make clean  removes what was built"
 
 setup: $(READY)

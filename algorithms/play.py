@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from algorithms.actor import BatchedActor
+from algorithms.actor import Acted, BatchedActor
 from env.batch import HELD_OUT_BIT, Ablation, BatchedGame, Level
 
 MAX_GAMES = 256
@@ -79,7 +79,8 @@ class NetworkActor:
         self._started = np.zeros(0, np.bool_)
         self._numbers = np.zeros(0, np.int64)
         self._entropy_sum, self._entropy_count = 0.0, 0
-        self.thoughts: Thoughts | None = None
+        self._acted: Acted | None = None
+        self._shape = (0, 0)
 
     def start(self, sim: BatchedGame, started: NDArray[np.bool_]) -> None:
         """Forgets what was seen in games that begin, and seats their players."""
@@ -116,16 +117,23 @@ class NetworkActor:
         logs = acted.log_probabilities[alive]
         self._entropy_sum -= float((logs.exp() * logs).sum())
         self._entropy_count += int(alive.sum())
-        self.thoughts = Thoughts(
-            probabilities=acted.log_probabilities.exp().numpy().reshape(n, a, -1),
-            values=acted.values.numpy().reshape(n, a),
-        )
+        self._acted, self._shape = acted, (n, a)
         return acted.actions.numpy().reshape(n, a)
 
     @property
     def entropy(self) -> float:
         """Mean entropy in nats."""
         return self._entropy_sum / max(1, self._entropy_count)
+
+    @property
+    def thoughts(self) -> Thoughts | None:
+        """What led to the last actions; worked out when asked for, since few ask."""
+        if self._acted is None:
+            return None
+        return Thoughts(
+            probabilities=self._acted.log_probabilities.exp().numpy().reshape(*self._shape, -1),
+            values=self._acted.values.numpy().reshape(self._shape),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

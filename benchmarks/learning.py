@@ -19,8 +19,7 @@ from pathlib import Path
 from experiments import recipe as recipes
 from experiments.recipe import Recipe
 from experiments.recipes import find_recipe
-
-NUM_LEVELS = 1000
+from experiments.shipped import FIRST_LEVEL, NUM_LEVELS
 
 
 def train(recipe: Recipe) -> Path:
@@ -59,7 +58,7 @@ def judge(folder: Path) -> dict[str, tuple[float, float, float]]:
     print(f"\n{policy.recipe.name}: {NUM_LEVELS:,} held-out levels, sampled play")
     found = {}
     for name, actor in actors.items():
-        seeds = held_out_seeds(NUM_LEVELS, first=1_000_000)
+        seeds = held_out_seeds(NUM_LEVELS, FIRST_LEVEL)
         rates = success_metrics(play_levels(actor, policy.recipe.env, seeds))
         bounds = (rates["eval/win_rate_low"], rates["eval/win_rate_high"])
         found[name] = (rates["eval/win_rate"], *bounds)

@@ -18,10 +18,8 @@ from typing import Any
 
 from benchmarks.measure import Bar, machine, report
 from experiments.evaluate_cli import EvaluateOptions, evaluate_run
+from experiments.shipped import FIRST_LEVEL, NUM_LEVELS, judge
 
-NUM_LEVELS = 1000
-FIRST_LEVEL = 1_000_000
-"""Training evaluates on levels 0, 1, ..., by which settings and seeds were chosen."""
 LADDER = {"meadow": 0.98, "gates": 0.98, "curtains": 0.98, "tunnels": 0.95, "gauntlet": 0.85}
 """Least lower bound of the win rate."""
 CLASSIC = 0.9
@@ -39,7 +37,7 @@ def _rows(run: str, **options: Any) -> list[dict[str, Any]]:
 
 def ladder(run: str, presets: list[str]) -> list[Bar]:
     """Win rates of each preset, sampled and greedy."""
-    rows = _rows(run, presets=tuple(presets), num_levels=NUM_LEVELS, first_level=FIRST_LEVEL)
+    rows = judge(run, presets)
     print(f"\n{run}: {NUM_LEVELS:,} held-out levels from {FIRST_LEVEL:,} on")
     bars = []
     for row in rows:

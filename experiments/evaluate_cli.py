@@ -1,11 +1,11 @@
-"""`clowder evaluate RUN`: judges a team on levels, held-out ones, and prints what it found."""
+"""`clowder evaluate RUN`: judges a team, on held-out levels as a rule, and prints what it found."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,25 +14,22 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from algorithms.play import Actor, NetworkActor
+from algorithms.play import Games
 from env.errors import BadInputError, unknown_name
-from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards, presets
+from env.pico_park import PicoPark, presets
 from experiments import shipped
 from experiments.evaluate import (
-    RandomActor,
-    ScriptedActor,
     behaviour_metrics,
     held_out_seeds,
     ledger,
     play_levels,
     success_metrics,
 )
-from experiments.overrides import override
-from experiments.policy import load_levels, load_policy
+from experiments.overrides import split_run
+from experiments.policy import load_levels
 from experiments.recipe import MAX_SEED
-from experiments.runs import find_policy
+from experiments.teams import BASELINES, Team, find_team
 
-BASELINES = ("random", "scripted")
 MEMORY = "memory"
 """What can be hidden beside the game's own ablations: all that was seen before."""
 ALL = "all"
@@ -71,55 +68,55 @@ class EvaluateOptions:
 
 def run_evaluate(words: list[str]) -> int:
     """The verb; returns the exit status."""
-    if not words or words[0] in ("-h", "--help"):
-        print(
-            "usage: clowder evaluate RUN [--OPTION VALUE ...]\n\n"
-            "RUN is a folder with a policy in or below it, shipped weights "
-            f"({', '.join(shipped.names())}),\nan MLflow run's id or name, `random` or "
-            "`scripted`. `clowder evaluate RUN --help` explains the\noptions."
-        )
-        return 0 if words else 2
-    options = override(EvaluateOptions(), words[1:], prog="clowder evaluate RUN")
-    rows = evaluate_run(words[0], options)
+    usage = (
+        "usage: clowder evaluate RUN [--OPTION VALUE ...]\n\n"
+        "RUN is a folder with a policy in or below it, shipped weights "
+        f"({', '.join(shipped.names()) or 'none yet'}),\nan MLflow run's id or name, `random` or "
+        "`scripted`. `clowder evaluate RUN --help` explains the\noptions."
+    )
+    run, options = split_run(words, EvaluateOptions(), usage=usage, prog="clowder evaluate RUN")
+    rows = evaluate_run(run, options)
     if options.json:
         json.dump(rows, sys.stdout, indent=2)
         print()
     else:
-        _print(words[0], rows, options)
+        _print(run, rows, options)
     return 0
 
 
 def evaluate_run(run: str, options: EvaluateOptions) -> list[dict[str, Any]]:
     """One dict a difficulty and thing hidden: their names, and the metrics of
     `experiments/evaluate.py`."""
-    _check(options)
-    team = _team(run, options)
+    _check(run, options)
+    team = find_team(run, options.tracking_uri)
     config = team.config
     if options.num_agents is not None:
         config = dataclasses.replace(config, num_agents=options.num_agents)
     rows = []
     for preset in options.presets or (config.preset,):
-        seeds = team.levels(preset)
-        for hidden in (NOTHING, *_hidden(options)):
-            actor = team.make_actor(False, hidden)
-            games = play_levels(
-                actor, config.at(preset), seeds, held_out=options.levels == "held_out"
+        seeds = _levels(team, preset, options)
+
+        def play(hidden: str, preset: str = preset, seeds: Any = seeds, **how: Any) -> Games:
+            actor = team.make_actor(
+                seed=options.seed,
+                hide=PicoPark.ablations.get(hidden),
+                remembers=hidden != MEMORY,
+                **how,
             )
+            held_out = options.levels == "held_out"
+            return play_levels(actor, config.at(preset), seeds, held_out=held_out)
+
+        for hidden in (NOTHING, *_hidden(options)):
+            games = play(hidden)
             row: dict[str, Any] = {"preset": preset, "hidden": hidden, "num_levels": len(seeds)}
             row |= success_metrics(games) | behaviour_metrics(games) | ledger(games, team.rewards)
-            if options.greedy and hidden == NOTHING and run not in BASELINES:
-                greedy = play_levels(
-                    team.make_actor(True, hidden),
-                    config.at(preset),
-                    seeds,
-                    held_out=options.levels == "held_out",
-                )
-                row["eval/win_rate_greedy"] = float(greedy.wins.mean())
+            if options.greedy and hidden == NOTHING and team.policy is not None:
+                row["eval/win_rate_greedy"] = float(play(hidden, greedy=True).wins.mean())
             rows.append(row)
     return rows
 
 
-def _check(options: EvaluateOptions) -> None:
+def _check(run: str, options: EvaluateOptions) -> None:
     """Refuses options that make no sense."""
     for preset in options.presets:
         if preset not in presets():
@@ -135,6 +132,11 @@ def _check(options: EvaluateOptions) -> None:
             f"levels {options.first_level} to {options.first_level + options.num_levels - 1} are "
             "none; give --num-levels of at least 1 and --first-level of at least 0."
         )
+    if run in BASELINES and (options.levels != "held_out" or options.hide):
+        raise BadInputError(
+            f"{run} was never trained and is blind to nothing; --levels and --hide are for "
+            "trained teams."
+        )
 
 
 def _hidden(options: EvaluateOptions) -> tuple[str, ...]:
@@ -142,61 +144,11 @@ def _hidden(options: EvaluateOptions) -> tuple[str, ...]:
     return (*PicoPark.ablations, MEMORY) if ALL in options.hide else options.hide
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Team:
-    """Whom to judge, and on what."""
-
-    config: PicoParkConfig
-    """The game that it was made for."""
-    rewards: PicoParkRewards
-    """Weights of the ledger."""
-    make_actor: Callable[[bool, str], Actor]
-    """For (greedy, hidden), a new actor."""
-    levels: Callable[[str], Sequence[int]]
+def _levels(team: Team, preset: str, options: EvaluateOptions) -> Sequence[int]:
     """Seeds to play of a preset."""
-
-
-def _team(run: str, options: EvaluateOptions) -> _Team:
-    held_out = held_out_seeds(options.num_levels, options.first_level)
-    if run in BASELINES:
-        if options.levels != "held_out" or options.hide:
-            raise BadInputError(
-                f"{run} was never trained and is blind to nothing; --levels and --hide are for "
-                "trained teams."
-            )
-        make: dict[str, Callable[[], Actor]] = {
-            "random": lambda: RandomActor(seed=options.seed),
-            "scripted": ScriptedActor,
-        }
-        return _Team(
-            config=PicoParkConfig(),
-            rewards=PicoParkRewards(),
-            make_actor=lambda greedy, hidden: make[run](),
-            levels=lambda preset: held_out,
-        )
-    folder = find_policy(run, options.tracking_uri)
-    policy = load_policy(folder)
-
-    def make_actor(greedy: bool, hidden: str) -> Actor:
-        return NetworkActor(
-            {"team": policy.module},
-            greedy=greedy,
-            seed=options.seed,
-            hide=PicoPark.ablations.get(hidden),
-            remembers=hidden != MEMORY,
-        )
-
-    def levels(preset: str) -> Sequence[int]:
-        if options.levels == "held_out":
-            return held_out
-        return _newest(load_levels(folder), preset, options.num_levels)
-
-    return _Team(
-        config=policy.recipe.env,
-        rewards=policy.recipe.rewards,
-        make_actor=make_actor,
-        levels=levels,
-    )
+    if team.folder is None or options.levels == "held_out":
+        return held_out_seeds(options.num_levels, options.first_level)
+    return _newest(load_levels(team.folder), preset, options.num_levels)
 
 
 def _newest(trained: NDArray[np.uint64], preset: str, count: int) -> list[int]:

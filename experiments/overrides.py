@@ -31,6 +31,16 @@ def override(default: Config, words: Sequence[str], *, prog: str, description: s
     return changed
 
 
+def split_run(
+    words: Sequence[str], default: Config, *, usage: str, prog: str
+) -> tuple[str, Config]:
+    """The RUN that a verb is told first, and its options; without one the usage, and it ends."""
+    if not words or words[0] in ("-h", "--help"):
+        print(usage)
+        raise SystemExit(0 if words else 2)
+    return words[0], override(default, words[1:], prog=prog)
+
+
 def flag_of(name: str) -> str:
     """The flag of a dotted field name."""
     return "--" + name.rstrip("_").replace("_", "-")

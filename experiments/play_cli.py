@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env.batch import Level
-from env.errors import BadInputError, unknown_name
-from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards, presets
+from env.errors import BadInputError
+from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
 from env.replay import SUFFIX, Replay, record
-from experiments.overrides import override
+from experiments.overrides import split_run
 
 KEYS: tuple[Mapping[str, str], ...] = (
     {"up": "up", "down": "down", "left": "left", "right": "right", "space": "shoot"},
@@ -25,7 +25,9 @@ KEYS: tuple[Mapping[str, str], ...] = (
 )
 """Keys of the first, second and third person: names of keys, and of actions."""
 IDLE = PicoPark.action_names.index("idle")
-BASELINES = ("random", "scripted")
+USAGE = """usage: clowder play RUN [--OPTION VALUE ...]
+
+RUN is whatever `clowder evaluate` takes. `clowder play RUN --help` explains keys and options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +59,7 @@ class PlayOptions:
 
 def run_play(words: list[str]) -> int:
     """The verb; returns the exit status."""
-    if not words or words[0] in ("-h", "--help"):
-        print(
-            "usage: clowder play RUN [--OPTION VALUE ...]\n\n"
-            "RUN is whatever `clowder evaluate` takes. `clowder play RUN --help` explains keys\n"
-            "and options."
-        )
-        return 0 if words else 2
-    options = override(PlayOptions(), words[1:], prog="clowder play RUN")
+    run, options = split_run(words, PlayOptions(), usage=USAGE, prog="clowder play RUN")
     try:
         import pygame  # noqa: F401
     except ImportError as error:
@@ -72,7 +67,7 @@ def run_play(words: list[str]) -> int:
             "to play you need a window, which pygame-ce makes; install it with: pip install "
             "'clowder[play]' or pip install pygame-ce."
         ) from error
-    game = make_game(words[0], options)
+    game = make_game(run, options)
     Window(game, options).run()
     for path in game.saved:
         print(f"kept {path}   see it again: clowder watch {path}")
@@ -177,34 +172,22 @@ def make_game(run: str, options: PlayOptions) -> Game:
     Raises:
         BadInputError: no such run, preset or seat.
     """
-    from algorithms.play import NetworkActor
-    from experiments.evaluate import RandomActor, ScriptedActor
-    from experiments.policy import load_policy
-    from experiments.runs import find_policy
+    from experiments.teams import find_team
 
-    if options.preset and options.preset not in presets():
-        raise unknown_name("preset", options.preset, presets())
     if options.level < 0 or options.ticks_per_second < 0 or not 4 <= options.scale <= 128:
         raise BadInputError(
             f"level {options.level}, ticks_per_second {options.ticks_per_second} and scale "
             f"{options.scale}: give at least 0, at least 0, and 4 to 128."
         )
-    config, rewards = PicoParkConfig(), PicoParkRewards()
-    actor: Any
-    if run in BASELINES:
-        actor = ScriptedActor() if run == "scripted" else RandomActor(seed=options.seed)
-    else:
-        policy = load_policy(find_policy(run, options.tracking_uri))
-        config, rewards = policy.recipe.env, policy.recipe.rewards
-        actor = NetworkActor({"team": policy.module}, greedy=options.greedy, seed=options.seed)
-    config = config.at(options.preset or config.preset)
+    team = find_team(run, options.tracking_uri)
+    config = team.config.at(options.preset or team.config.preset)
     if options.num_agents is not None:
         config = dataclasses.replace(config, num_agents=options.num_agents)
     people = ", ".join(f"cat {seat}" for seat in options.seats)
     return Game(
         config,
-        rewards,
-        actor,
+        team.rewards,
+        team.make_actor(seed=options.seed, greedy=options.greedy),
         seats=options.seats,
         first_level=options.level,
         folder=Path(options.storage),

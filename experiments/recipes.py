@@ -12,11 +12,12 @@ from experiments.recipe import EvaluationConfig, PPOConfig, Recipe, RunConfig, S
 from models import ModelConfig
 
 FOUND = PPOConfig(lr=1.2e-3, entropy=0.005, lambda_=0.9, minibatch=1024)
-"""What `pico_park_search` found, rounded."""
+"""Of `pico_park` and its like. Traces and minibatches come from a search of short runs, learning
+rate and entropy bonus from runs of full length, in which the search's own fell back."""
 
 
 def _ladder(*rungs: Preset) -> CurriculumConfig:
-    """From preset to preset, as `pico_park_search` found it."""
+    """From preset to preset, promoting as the best of a search of short runs did."""
     return CurriculumConfig(mode="ladder", rungs=rungs, promote_at=0.7, newest_share=0.6)
 
 
@@ -60,8 +61,8 @@ def pico_park() -> Recipe:
 
 
 def pico_park_search() -> Recipe:
-    """How the settings of `pico_park` were found: short runs proposed by Optuna, the better third
-    of which goes on."""
+    """Looks for settings of `pico_park`: short runs proposed by Optuna, the better third of which
+    goes on."""
     return dataclasses.replace(
         pico_park(),
         name="pico_park_search",

@@ -29,10 +29,10 @@ def find_policy(run: str, tracking_uri: str = "") -> Path:
         return of_team
     tracked = _tracked_folder(run, tracking_uri)
     if tracked is None:
+        known = ", ".join(shipped.names()) or "none yet"
         raise BadInputError(
-            f"there is no run {run!r}: it is neither a folder, nor shipped "
-            f"({', '.join(shipped.names())}), nor the id or name of a tracked run; see `make ui` "
-            "for what there is."
+            f"there is no run {run!r}: it is neither a folder, nor shipped ({known}), nor the id "
+            "or name of a tracked run; see `make ui` for what there is."
         )
     if not tracked.is_dir():
         raise BadInputError(

@@ -1,8 +1,10 @@
 """Trained teams that come with the platform: weights, the recipe they were trained with, figures.
 
-clowder evaluate pico_park                               # by name, like any run
-python -m experiments.shipped check [NAME ...]           # plays all their levels again
-python -m experiments.shipped add NAME RUN PRESET ...    # judges a run and puts it among them
+    clowder evaluate NAME                                    # like any run
+    python -m experiments.shipped check [NAME ...]           # plays all their levels again
+    python -m experiments.shipped add NAME RUN PRESET ...    # judges a run and puts it among them
+
+The figures are of levels by which nothing was chosen.
 """
 
 from __future__ import annotations
@@ -46,14 +48,14 @@ def figures(name: str) -> dict[str, Any]:
     return found
 
 
-def judge(folder: Path, presets: Sequence[str]) -> list[dict[str, Any]]:
-    """Plays a policy on the levels that the figures are of."""
+def judge(run: str, presets: Sequence[str]) -> list[dict[str, Any]]:
+    """Plays a RUN on the levels that the figures are of."""
     from experiments.evaluate_cli import EvaluateOptions, evaluate_run
 
     options = EvaluateOptions(
         presets=tuple(presets), num_levels=NUM_LEVELS, first_level=FIRST_LEVEL
     )
-    return evaluate_run(str(folder), options)
+    return evaluate_run(run, options)
 
 
 def add(name: str, run: str, presets: Sequence[str]) -> Path:
@@ -69,7 +71,7 @@ def add(name: str, run: str, presets: Sequence[str]) -> Path:
     if not name.isidentifier():
         raise BadInputError(f"{name!r} can't name a team; use letters, digits and underscores.")
     policy = find_policy(run)
-    rows = judge(policy, presets)
+    rows = judge(str(policy), presets)
     folder = FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
     for file in (WEIGHTS_FILE, CONFIG_FILE):
@@ -104,7 +106,9 @@ def check(chosen: Sequence[str]) -> int:
             raise unknown_name("shipped team", name, names())
         known = figures(name)
         print(f"{name}, {known['levels']:,} held-out levels of each preset, sampled play")
-        for shipped, now in zip(known["rows"], judge(FOLDER / name, known["presets"]), strict=True):
+        for shipped, now in zip(
+            known["rows"], judge(str(FOLDER / name), known["presets"]), strict=True
+        ):
             verdict = compare(shipped, now)
             wrong += verdict is None
             low, high = shipped["eval/win_rate_low"], shipped["eval/win_rate_high"]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
@@ -16,11 +16,14 @@ from rich.text import Text
 
 from env.drawing import COLOURS
 from env.errors import BadInputError, unknown_name
-from env.pico_park import Frame, presets
+from env.pico_park import Frame
 from env.replay import SUFFIX, Replay, load, verify
-from experiments.overrides import override
+from experiments.overrides import split_run
 
-BASELINES = ("random", "scripted")
+USAGE = """usage: clowder watch RUN|REPLAY [--OPTION VALUE ...]
+
+RUN is whatever `clowder evaluate` takes, REPLAY a file that ends in .replay.
+`clowder watch RUN --help` explains the options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +50,8 @@ class WatchOptions:
 
 def run_watch(words: list[str]) -> int:
     """The verb; returns the exit status."""
-    if not words or words[0] in ("-h", "--help"):
-        print(
-            "usage: clowder watch RUN|REPLAY [--OPTION VALUE ...]\n\n"
-            "RUN is whatever `clowder evaluate` takes, REPLAY a file that ends in .replay.\n"
-            "`clowder watch RUN --help` explains the options."
-        )
-        return 0 if words else 2
-    options = override(WatchOptions(), words[1:], prog="clowder watch RUN|REPLAY")
-    replay = find_replay(words[0], options)
+    run, options = split_run(words, WatchOptions(), usage=USAGE, prog="clowder watch RUN|REPLAY")
+    replay = find_replay(run, options)
     if options.show == "terminal":
         play_in_terminal(replay, options.speed)
         return 0
@@ -63,7 +59,7 @@ def run_watch(words: list[str]) -> int:
 
     folder = Path(options.out) if options.out else Path(tempfile.mkdtemp(prefix="clowder-"))
     folder.mkdir(parents=True, exist_ok=True)
-    name = Path(words[0]).stem if words[0].endswith(SUFFIX) else f"level-{options.level}"
+    name = Path(run).stem if run.endswith(SUFFIX) else f"level-{options.level}"
     replay.save(folder / f"{name}{SUFFIX}")
     page = write_page(replay, folder / f"{name}.html").resolve()
     print(f"{headline(replay)}, {replay.num_ticks} ticks\n{page}")
@@ -87,31 +83,21 @@ def find_replay(name: str, options: WatchOptions) -> Replay:
 
 def play_level(run: str, options: WatchOptions) -> Replay:
     """One held-out level, played by a trained team, `random` or `scripted`."""
-    from algorithms.play import Actor, NetworkActor
-    from env.pico_park import PicoParkConfig, PicoParkRewards
-    from experiments.evaluate import RandomActor, ScriptedActor, play_levels
-    from experiments.policy import load_policy
+    from experiments.evaluate import play_levels
     from experiments.replays import make_replays
-    from experiments.runs import find_policy
+    from experiments.teams import find_team
 
     if options.level < 0:
         raise BadInputError(f"level is {options.level}; it must be at least 0.")
-    if options.preset and options.preset not in presets():
-        raise unknown_name("preset", options.preset, presets())
-    config, rewards = PicoParkConfig(), PicoParkRewards()
-    source: dict[str, Any] = {"run": run, "play": "greedy" if options.greedy else "sampled"}
-    actor: Actor
-    if run in BASELINES:
-        actor = ScriptedActor() if run == "scripted" else RandomActor(seed=options.seed)
-        source = {"run": run}
-    else:
-        policy = load_policy(find_policy(run, options.tracking_uri))
-        config, rewards = policy.recipe.env, policy.recipe.rewards
-        actor = NetworkActor({"team": policy.module}, greedy=options.greedy, seed=options.seed)
-        source["env steps"] = f"{policy.env_steps:,}"
-    config = config.at(options.preset or config.preset)
+    team = find_team(run, options.tracking_uri)
+    source = {"run": run}
+    if team.policy is not None:
+        source["play"] = "greedy" if options.greedy else "sampled"
+        source["env steps"] = f"{team.policy.env_steps:,}"
+    config = team.config.at(options.preset or team.config.preset)
+    actor = team.make_actor(seed=options.seed, greedy=options.greedy)
     games = play_levels(actor, config, [options.level], keep_tracks=True)
-    made = make_replays(games, {"game": 0}, config, rewards, [options.level], source=source)
+    made = make_replays(games, {"game": 0}, config, team.rewards, [options.level], source=source)
     return made["game"]
 
 
