@@ -95,7 +95,7 @@ def film_strip(replay: Replay, *, moments: int = 6, scale: int = 10) -> Pixels:
         top = index * (height + bar)
         text = f"tick {tick}"
         if tick == replay.num_ticks:
-            text += f": {str(replay.record['cause']).replace('_', ' ')}"
+            text += f": {replay.ending}"
         pen.text((4, top + 2), text, fill=_INK, font=font)
         image.paste(Image.fromarray(picture), (0, top + bar))
     return np.asarray(image)

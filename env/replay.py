@@ -32,7 +32,7 @@ from safetensors import SafetensorError
 
 from env.batch import BatchedGame, Level
 from env.errors import BadInputError
-from env.games import find_game, make_simulator
+from env.games import make_simulator
 
 MAGIC = b"CLOWDER\x01"
 """First bytes of every replay; the last one is the version of the format."""
@@ -83,6 +83,11 @@ class Replay:
         """A."""
         return int(self.actions.shape[1])
 
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+        return str(self.record["cause"]).replace("_", " ")
+
     def save(self, path: Path) -> Path:
         """Writes the file in one piece, and returns its path."""
         header = {
@@ -107,11 +112,10 @@ class Replay:
             BadInputError: another version of the simulator, or a config or level that makes no
                 sense to it.
         """
-        current = find_game(self.game).simulator
         sim = make_simulator(self.game, 1, config=self.config, rewards=self.rewards, seed=0)
         if sim.version != self.version:
             raise BadInputError(
-                f"this game was played by version {self.version} of {current.name}, this is "
+                f"this game was played by version {self.version} of {self.game}, this is "
                 f"version {sim.version}; use the version of Clowder that wrote it."
             )
         if sim.num_agents != self.num_agents:
@@ -305,20 +309,18 @@ def verify(replay: Replay) -> Divergence | None:
     Raises:
         BadInputError: it can't be played here at all, see `Replay.simulator`.
     """
-    sim = replay.simulator()
-    for tick, row in enumerate(replay.actions):
-        if sim.state_hash(0) != int(replay.hashes[tick]):
+    for tick, sim in enumerate(play(replay)):
+        ended = tick > 0 and bool(sim.terminated[0] or sim.truncated[0])
+        if tick > 0 and ended != (tick == replay.num_ticks):
+            reason = (
+                f"the game ends with tick {tick}, not {replay.num_ticks}."
+                if ended
+                else f"the game goes on after tick {tick}, its last."
+            )
+            return Divergence(tick=tick, reason=reason)
+        if tick < replay.num_ticks and sim.state_hash(0) != int(replay.hashes[tick]):
             what = "the level is another" if tick == 0 else "the state is another"
             return Divergence(tick=tick, reason=f"{what} before tick {tick + 1}.")
-        sim.step(row[None].astype(np.int32))
-        ended = bool(sim.terminated[0] or sim.truncated[0])
-        if ended != (tick == replay.num_ticks - 1):
-            reason = (
-                f"the game ends with tick {tick + 1}, not {replay.num_ticks}."
-                if ended
-                else f"the game goes on after tick {tick + 1}, its last."
-            )
-            return Divergence(tick=tick + 1, reason=reason)
     found = _read_record(sim)
     for name, value in found.items():
         if replay.record.get(name) != value:

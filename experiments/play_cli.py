@@ -148,7 +148,7 @@ class Game:
     def _save(self) -> None:
         """Keeps the game as a replay."""
         replay = self.replay()
-        self.cause = str(replay.record["cause"]).replace("_", " ")
+        self.cause = replay.ending
         self.folder.mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         name = f"{self.config.preset}-{self.number}-{stamp}{SUFFIX}"

@@ -110,18 +110,17 @@ def play_in_terminal(replay: Replay, speed: float) -> None:
 
     console = Console()
     shown = list(frames(replay))
-    end = str(replay.record["cause"]).replace("_", " ")
     if not console.is_terminal:
         for frame in (shown[0], shown[-1]):
             console.print(picture(frame), f"\ntick {frame.tick}\n", sep="")
-        console.print(f"{end} after {replay.num_ticks} ticks")
+        console.print(f"{replay.ending} after {replay.num_ticks} ticks")
         return
     with Live(console=console, auto_refresh=False) as live:
         for frame in shown:
             tail = f"\ntick {frame.tick} of {replay.num_ticks}"
             live.update(picture(frame).append(tail), refresh=True)
             time.sleep(1 / max(0.1, speed))
-    console.print(f"{end} after {replay.num_ticks} ticks")
+    console.print(f"{replay.ending} after {replay.num_ticks} ticks")
 
 
 def picture(frame: Frame) -> Text:

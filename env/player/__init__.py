@@ -75,7 +75,7 @@ def headline(replay: Replay) -> str:
     else:
         preset = level.difficulty or replay.config.get("preset", replay.game)
         where = f"{preset}, {'held-out ' if level.held_out else ''}level {level.seed}"
-    return f"{where}: {replay.record['cause'].replace('_', ' ')}"
+    return f"{where}: {replay.ending}"
 
 
 def page_data(replay: Replay) -> dict[str, Any]:
