@@ -3,6 +3,7 @@
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 ARGS   ?=
+PORT   ?= 5000
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -14,7 +15,7 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 help:
 	@echo "make sweep      set up, train a small sweep of reward weights, rank it (5 minutes on 2 cores)"
 	@echo "make test       set up, run the tests"
-	@echo "make ui         open the comparison of all runs in MLflow, on this machine only"
+	@echo "make ui         open MLflow on the newest sweep's charts, on this machine only (PORT=5000)"
 	@echo "make bench      measure: simulator, training, scripted team;  make faults  what faults cost"
 	@echo "make browser    the player in a real, headless Chromium"
 	@echo "make lint       style and types;  make format  applies the style"
@@ -67,8 +68,7 @@ faults: setup
 	@$(BIN)/python -m benchmarks.faults
 
 ui: setup
-	@$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db \
-	  --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000
+	@$(BIN)/python -m experiments.tracking ui --port $(PORT)
 
 sanitize: setup
 	@$(BIN)/python -m tests.native.sanitize

@@ -190,7 +190,7 @@ def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> Non
             view=share_key(tracker.run_id() or ""),
         )
         console.print(
-            f"compare   make ui   then open\n          {url}",
+            f"compare   make ui   opens\n          {url}",
             highlight=False,
             soft_wrap=True,
         )

@@ -14,7 +14,6 @@ from experiments.tracking.address import (
     chart_url,
     check_tracking_uri,
     resolve_tracking_uri,
-    ui_command,
 )
 from experiments.tracking.config import RunInfo, TrackerConfig
 from experiments.tracking.failures import Unavailable
@@ -42,7 +41,6 @@ __all__ = [
     "deliver",
     "open_tracker",
     "resolve_tracking_uri",
-    "ui_command",
 ]
 
 

@@ -1,23 +1,51 @@
-"""`python -m experiments.tracking deliver DIR` and `... audit DIR`."""
+"""`python -m experiments.tracking`: opens MLflow's pages, and looks after what it missed."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
+from experiments.tracking.address import (
+    DEFAULT_ARTIFACTS,
+    DEFAULT_TRACKING_URI,
+    check_tracking_uri,
+)
 from experiments.tracking.failures import Unavailable
 from experiments.tracking.offline import audit, deliver
+from experiments.tracking.ui import serve
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments.tracking", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, what in (
+        ("ui", "open the newest sweep's charts, until Ctrl-C"),
+        ("deliver", "send a spool to MLflow"),
+        ("audit", "what of a spool was sent, what is stored"),
+    ):
+        own = verbs.add_parser(verb, help=what, description=what)
+        own.add_argument("--tracking-uri", help="another store")
+        if verb == "ui":
+            own.add_argument("--artifacts", default=DEFAULT_ARTIFACTS, help="folder or URI")
+            own.add_argument("--port", type=int, default=5000)
+            own.add_argument("--no-browser", action="store_true", help="only say the link")
+        else:
+            own.add_argument("spool_dir", help="folder that a warning named")
+        if verb == "deliver":
+            own.add_argument("--from-start", action="store_true", help="send everything again")
+    return parser
 
 
 def main() -> int:
     """Runs a verb; returns 0 if MLflow has everything."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.tracking", description=__doc__)
-    parser.add_argument("verb", choices=["deliver", "audit"])
-    parser.add_argument("spool_dir", help="folder that a warning named")
-    parser.add_argument("--tracking-uri", help="another store than the sweep's own")
-    parser.add_argument("--from-start", action="store_true", help="send everything again")
-    args = parser.parse_args()
+    args = _parser().parse_args()
     try:
+        if args.verb == "ui":
+            uri = args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI)
+            if problem := check_tracking_uri(uri):
+                raise ValueError(problem)
+            return serve(uri, args.artifacts, port=args.port, browse=not args.no_browser)
         if args.verb == "audit":
             result = audit(args.spool_dir, tracking_uri=args.tracking_uri)
             print(

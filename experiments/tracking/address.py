@@ -1,4 +1,4 @@
-"""Where MLflow lives: checking a tracking URI, and the links and commands that open its UI.
+"""Where MLflow lives: checking a tracking URI, and the links that open its UI.
 
 Nothing here touches the network or imports MLflow.
 """
@@ -6,8 +6,6 @@ Nothing here touches the network or imports MLflow.
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -115,26 +113,3 @@ def chart_url(ui_base: str, experiment_id: str, *, view: str = "") -> str:
     if view:
         query += f"&viewStateShareKey={quote(view)}"
     return f"{ui_base.rstrip('/')}/#/experiments/{quote(experiment_id)}/runs?{query}"
-
-
-def ui_command(
-    tracking_uri: str, artifact_root: str, *, host: str = "127.0.0.1", port: int = 5000
-) -> str | None:
-    """Returns the shell command that opens the UI over a database.
-
-    Args:
-        tracking_uri: The store; a relative SQLite path is as seen from where the command runs.
-        artifact_root: Folder or URI of artifacts.
-        host: Address to listen on; MLflow asks for no credentials, so keep it local.
-        port: TCP port.
-
-    Returns:
-        The command, or None if `tracking_uri` is a server, which has its UI at the same address.
-    """
-    if is_server(tracking_uri):
-        return None
-    words: Sequence[str] = (
-        "mlflow", "server", "--backend-store-uri", tracking_uri,
-        "--artifacts-destination", artifact_root, "--host", host, "--port", str(port),
-    )  # fmt: skip
-    return shlex.join(words)

@@ -89,41 +89,38 @@ def _section(name: str) -> str:
 
 
 def _charts(varied: Sequence[str], strips: Sequence[str]) -> list[dict[str, Any]]:
-    charts = [_line(WIN_RATE, "held-out win rate", "answer")]
+    charts = [_line(WIN_RATE, "answer")]
     if varied:
         charts.append(
-            _chart("PARALLEL", "which weights win", "answer")
+            _chart("PARALLEL", "weights", "answer")
             | {
                 "selectedParams": list(varied),
                 "selectedMetrics": [WIN_RATE],
                 "showAllRuns": True,
             }
         )
-    charts.append(
-        _line("train/return", "return of training episodes: does it rise without wins?", "answer")
-    )
+    charts.append(_line("train/return", "answer"))  # does it rise without wins?
     charts += [
-        _chart("IMAGE", f"film strip: {name}", "answer") | {"imageKeys": [name], "step": 0}
-        for name in strips
+        _chart("IMAGE", name, "answer") | {"imageKeys": [name], "step": 0} for name in strips
     ]
-    charts += [_line(f"behaviour/{name}", name, "behaviour") for name in BEHAVIOUR]
+    charts += [_line(f"behaviour/{name}", "behaviour") for name in BEHAVIOUR]
     return charts
 
 
-def _chart(kind: str, title: str, section: str) -> dict[str, Any]:
+def _chart(kind: str, name: str, section: str) -> dict[str, Any]:
+    # MLflow titles a chart itself: by its metric, its kind, its image.
     return {
-        "uuid": f"clowder-{section}-{title}".replace(" ", "-"),
+        "uuid": f"clowder-{section}-{name}".replace(" ", "-"),
         "type": kind,
         "runsCountToCompare": 20,
         "metricSectionId": _section(section),
         "deleted": False,
         "isGenerated": False,
-        "displayName": title,
     }
 
 
-def _line(metric: str, title: str, section: str) -> dict[str, Any]:
-    return _chart("LINE", title, section) | {
+def _line(metric: str, section: str) -> dict[str, Any]:
+    return _chart("LINE", metric, section) | {
         "metricKey": metric,
         "selectedMetricKeys": [metric],
         "lineSmoothness": 0,

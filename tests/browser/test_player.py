@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from env.batch import Level
+from env.film import frames
 from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
 from env.player import make_page, write_page
 from env.replay import Replay, play, record
+from tests.env.picture_reader import expected, read
 
 FRIENDLY_FIRE = "0..1....K\n.........\n2......D."
 
@@ -94,6 +99,20 @@ def test_every_tick_is_what_the_simulator_says(
         for cat in range(num_agents):
             seen = np.array(page.evaluate("cat => player.sees(cat)", cat))
             assert np.array_equal(seen.transpose(2, 0, 1), sim.observations["grid"][0, cat]), tick
+
+
+def test_the_level_is_drawn_as_it_stands(opened: Any) -> None:
+    """The same reader of pictures as for videos and film strips."""
+    replay = random_game("gates", 6, on_death="continue")
+    page = opened(replay)
+    page.evaluate("player.setTheme('dark')")
+    screen = PicoParkConfig().screen_width
+    for frame in frames(replay):
+        page.evaluate("tick => player.seek(tick)", frame.tick)
+        drawn = page.evaluate("document.getElementById('level').toDataURL()")
+        data = base64.b64decode(drawn.partition(",")[2])
+        image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        assert read(image, frame, screen) == expected(frame, screen), frame.tick
 
 
 def test_the_end_is_shown(opened: Any) -> None:

@@ -13,7 +13,6 @@ from experiments.tracking import (
     chart_url,
     check_tracking_uri,
     resolve_tracking_uri,
-    ui_command,
 )
 from experiments.tracking.address import redact
 
@@ -89,14 +88,6 @@ def test_the_link_opens_the_charts() -> None:
         "?workflowType=machine_learning&compareRunsMode=CHART"
     )
     assert chart_url("http://h", "3", view="clowder-1").endswith("&viewStateShareKey=clowder-1")
-
-
-def test_the_ui_command_names_store_and_artifacts_and_stays_local() -> None:
-    assert ui_command("sqlite:////repo/mlflow.db", "/repo/my artifacts") == (
-        "mlflow server --backend-store-uri sqlite:////repo/mlflow.db "
-        "--artifacts-destination '/repo/my artifacts' --host 127.0.0.1 --port 5000"
-    )
-    assert ui_command("http://127.0.0.1:5000", "mlartifacts") is None
 
 
 def test_importing_the_package_imports_neither_mlflow_nor_ray() -> None:
