@@ -21,13 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from env.batch import BatchedGame
 from env.games import find_game
 from env.player.pico_park import pico_park
 from env.replay import Replay
 
 FOLDER = Path(__file__).parent
-DRAWN: Mapping[str, Callable[[Replay, BatchedGame], dict[str, Any]]] = {"pico_park": pico_park}
+DRAWN: Mapping[str, Callable[[Replay], dict[str, Any]]] = {"pico_park": pico_park}
 """What a game's page knows of it beside the rest, by the game's name."""
 MAX_PAGE_BYTES = 300_000
 """Of a page of 500 ticks."""
@@ -83,15 +82,14 @@ def page_data(replay: Replay) -> dict[str, Any]:
 
     Rewards are told as each tick's events, sparse, and their weights: the page adds them up.
     """
-    sim = replay.simulator()
-    rules = find_game(replay.game).rewards(**replay.rewards)
+    game = find_game(replay.game)
+    rules = game.rewards(**replay.rewards)
     weights = rules.by_term()
-    drawn = DRAWN[replay.game](replay, sim)
     data: dict[str, Any] = {
         "game": replay.game,
         "ticks": replay.num_ticks,
         "agents": replay.num_agents,
-        "actionNames": list(type(sim).action_names),
+        "actionNames": list(game.simulator.action_names),
         "actions": ["".join(str(int(a)) for a in row) for row in replay.actions],
         "weights": weights,
         "teamShare": rules.team_share,
@@ -102,7 +100,7 @@ def page_data(replay: Replay) -> dict[str, Any]:
             "heldOut": replay.level.held_out,
         },
         "version": replay.version,
-        **drawn,
+        **DRAWN[replay.game](replay),
     }
     if replay.probabilities is not None:
         data["probabilities"] = _bytes(np.rint(_finite(replay.probabilities) * 255), np.uint8)

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from env.batch import BatchedGame
 from env.drawing import COLOURS, MARKS
-from env.pico_park import Frame, PicoPark
-from env.replay import Replay
+from env.pico_park import Frame, PicoPark, PicoParkRewards
+from env.replay import Replay, play
 
 EVENTS = ("key", "unlock", "exit", "crushed", "shot", "friendly_kill")
 """Terms that are events on the timeline, beside shots."""
@@ -17,8 +16,8 @@ _STATUS = {"playing": 0, "out": 1, "dead": 2}
 _SHOOT = PicoPark.action_names.index("shoot")
 
 
-def pico_park(replay: Replay, sim: BatchedGame) -> dict[str, Any]:
-    """Plays the replay on `sim`, which stands at its level's start.
+def pico_park(replay: Replay) -> dict[str, Any]:
+    """Plays the replay.
 
     Returns:
         `tiles` of the start, a digit a tile, a string a row; `frames`, one a tick and the start
@@ -27,25 +26,32 @@ def pico_park(replay: Replay, sim: BatchedGame) -> dict[str, Any]:
         where it differs from the frame before; `terms` as (tick, cat, term, count); `events` as
         (tick, cat, what).
     """
-    assert isinstance(sim, PicoPark)
-    sim.keep_ended()
-    frame = sim.frame(0)
-    frames = [_entries(frame)]
+    frames: list[dict[str, Any]] = []
     terms: list[tuple[int, int, int, int]] = []
     events: list[tuple[int, int, str]] = []
-    start = frame
-    for tick, row in enumerate(replay.actions, 1):
-        sim.step(row[None].astype(np.int32))
-        before, frame = frame, sim.frame(0, ended=tick == replay.num_ticks)
+    names = PicoParkRewards.terms()
+    start = before = None
+    for tick, sim in enumerate(play(replay)):
+        assert isinstance(sim, PicoPark)
+        if before is None:
+            sim.keep_ended()
+            start = before = sim.frame(0)
+            frames.append(_entries(start))
+            continue
+        frame = sim.frame(0, ended=tick == replay.num_ticks)
         frames.append(_changes(before, frame))
         for cat, term in np.argwhere(sim.terms[0]).tolist():
             terms.append((tick, cat, term, int(sim.terms[0, cat, term])))
-            if (name := sim.term_names[term]) in EVENTS:
+            if (name := names[term]) in EVENTS:
                 events.append((tick, cat, name))
-        for cat, (was, action) in enumerate(zip(before.cats, row, strict=True)):
+        for cat, (was, action) in enumerate(
+            zip(before.cats, replay.actions[tick - 1], strict=True)
+        ):
             may = was.status == "playing" and was.cooldown == 0
             if action == _SHOOT and may and frame.cats[cat].cooldown > 0:
                 events.append((tick, cat, "shoot"))
+        before = frame
+    assert start is not None
     return {
         "colours": list(COLOURS),
         "marks": list(MARKS),
@@ -55,7 +61,7 @@ def pico_park(replay: Replay, sim: BatchedGame) -> dict[str, Any]:
         "door": list(start.door),
         "tiles": ["".join(map(str, row)) for row in start.tiles.tolist()],
         "frames": frames,
-        "termNames": list(sim.term_names),
+        "termNames": list(names),
         "terms": terms,
         "events": events,
     }
