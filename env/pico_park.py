@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from env.batch import BatchedGame, ObservationPart, Rewards, native
 from env.errors import BadInputError, unknown_name
 
-Preset = Literal["meadow", "gates", "curtains", "tunnels", "gauntlet", "classic", "lanes", "sprint"]
+Preset = Literal["meadow", "gates", "curtains", "tunnels", "gauntlet", "classic", "lanes"]
 Layout = Literal["ladder", "classic"]
 OnDeath = Literal["defeat", "continue"]
 
@@ -22,7 +22,7 @@ ON_DEATH: tuple[OnDeath, ...] = ("defeat", "continue")
 
 
 def presets() -> tuple[str, ...]:
-    """Names of the difficulties, from easy to hard, then `classic`, `lanes` and `sprint`."""
+    """Names of the difficulties, from easy to hard, then `classic` and `lanes`."""
     module = native()
     count = module.lib.pico_num_presets()
     return tuple(module.ffi.string(module.lib.pico_preset_name(i)).decode() for i in range(count))
@@ -37,8 +37,7 @@ class PicoParkConfig:
     """
 
     preset: Preset = "tunnels"
-    """Difficulty of the levels: meadow, gates, curtains, tunnels, gauntlet; classic; lanes;
-    sprint."""
+    """Difficulty of the levels: meadow, gates, curtains, tunnels, gauntlet; classic; lanes."""
     num_agents: int = 4
     """Cats in the team, 2 to 8; each has a colour of its own."""
     height: int = 14

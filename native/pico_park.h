@@ -119,7 +119,7 @@ typedef struct pico_config {
 } pico_config;
 
 /* The named difficulties: 0 meadow, 1 gates, 2 curtains, 3 tunnels, 4 gauntlet, 5 classic,
- * 6 lanes, 7 sprint. */
+ * 6 lanes. */
 int32_t pico_num_presets(void);
 const char *pico_preset_name(int32_t preset); /* NULL past the last */
 pico_difficulty pico_preset(int32_t preset);  /* meadow past the last */

@@ -27,7 +27,6 @@ static const struct { const char *name; pico_difficulty row; } presets[] = {
     {"gauntlet", {PICO_LAYOUT_LADDER,   64, 4,  2,  0,   4, 5,  1, 2,  3, 5,  10, 35, 15, 40,  1}},
     {"classic",  {PICO_LAYOUT_CLASSIC,   0, 7,  1,  1,   0, 0,  0, 0,  0, 0,   0,  0,  0,  0,  1}},
     {"lanes",    {PICO_LAYOUT_LADDER,   52, 6,  2,  0,   4, 5,  1, 1,  5, 9,   0,  0,  0,100,  1}},
-    {"sprint",   {PICO_LAYOUT_LADDER,   36, 4,  2,  0,   4, 5,  1, 2,  3, 5,  10, 35, 15, 40,  0}},
 };
 /* clang-format on */
 

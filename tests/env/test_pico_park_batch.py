@@ -145,7 +145,7 @@ def test_step_before_reset_is_an_error() -> None:
 
 def test_preset_names_are_the_ladder() -> None:
     ladder = ("meadow", "gates", "curtains", "tunnels", "gauntlet")
-    assert presets() == (*ladder, "classic", "lanes", "sprint")
+    assert presets() == (*ladder, "classic", "lanes")
 
 
 def test_importing_env_costs_neither_ray_nor_torch() -> None:

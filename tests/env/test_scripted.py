@@ -53,7 +53,6 @@ def num_wins(episodes: list[np.void]) -> int:
         ("tunnels", 38),
         ("gauntlet", 34),
         ("lanes", 38),
-        ("sprint", 34),
     ],
 )
 def test_it_wins_held_out_levels(preset: str, least: int) -> None:
