@@ -56,7 +56,7 @@ class MLflowCallback(Callback):
         metrics_of: Callable[[dict[str, Any]], Mapping[str, float]],
         step_of: Callable[[dict[str, Any]], int],
         num_steps: int | None = None,
-        replays_of: Callable[[dict[str, Any]], str | None] = lambda result: None,
+        replays_of: Callable[[dict[str, Any]], str | None] | None = None,
         varied: Sequence[str] = (),
         strips: Sequence[str] = (),
     ) -> None:
@@ -83,7 +83,7 @@ class MLflowCallback(Callback):
         self._metrics_of = metrics_of
         self._step_of = step_of
         self._num_steps = num_steps
-        self._replays_of = replays_of
+        self._replays_of = replays_of or _no_replays
         self._varied, self._strips = tuple(varied), tuple(strips)
         self._reset()
 
@@ -109,6 +109,9 @@ class MLflowCallback(Callback):
         return {name: self.__dict__[name] for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # A study that an older version began may lack what is optional.
+        self._num_steps, self._replays_of = None, _no_replays
+        self._varied, self._strips = (), ()
         self.__dict__.update(state)
         self._reset()
 
@@ -250,3 +253,7 @@ def _reason(trial: Trial) -> str:
         return reason_of_trial(Path(trial.error_file).read_text(errors="replace"))
     except (OSError, TypeError):
         return "unknown"
+
+
+def _no_replays(result: Mapping[str, Any]) -> None:
+    """Of a trial that keeps none."""

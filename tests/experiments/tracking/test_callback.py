@@ -181,6 +181,20 @@ def test_copies_of_a_callback_share_a_tracker(make_callback: MakeCallback) -> No
     assert copy.tracker is callback.tracker
 
 
+def test_a_study_of_an_older_version_goes_on(make_callback: MakeCallback, client: Any) -> None:
+    callback = make_callback()
+    state = callback.__getstate__()
+    for name in ("_num_steps", "_replays_of", "_varied", "_strips"):
+        del state[name]
+    older = cloudpickle.loads(cloudpickle.dumps(callback))
+    older.__dict__.clear()
+    older.__setstate__(state)
+    run_trial(older, FakeTrial("t"), {"m": 1.0, "steps": 10})
+    older.on_experiment_end([])
+    assert older.tracker.drain(WAIT_S)
+    assert client.get_run(older.tracker.run_id("t")).data.metrics
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
