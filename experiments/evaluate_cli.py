@@ -186,12 +186,16 @@ def _print(run: str, rows: list[dict[str, Any]], options: EvaluateOptions) -> No
     }
     if options.hide:  # what fits beside it
         columns = {name: columns[name] for name in ("win rate", "exits", "crushed", "shot", "time")}
-    table.add_column("95 %", justify="right", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right")
+        if name == "win rate":
+            table.add_column("95 %", justify="right", no_wrap=True)
     for row in rows:
         interval = f"{row['eval/win_rate_low']:.3f}-{row['eval/win_rate_high']:.3f}"
-        cells = ["" if key not in row else f"{row[key]:.3g}" for key in columns.values()]
+        cells = [
+            "" if key not in row else f"{row[key]:.0f}" if name == "ticks" else f"{row[key]:.3f}"
+            for name, key in columns.items()
+        ]
         names = [row["preset"], row["hidden"]] if options.hide else [row["preset"]]
-        table.add_row(*names, interval, *cells)
+        table.add_row(*names, cells[0], interval, *cells[1:])
     console.print(table)

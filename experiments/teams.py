@@ -59,10 +59,17 @@ class Team:
 def find_team(run: str, tracking_uri: str = "") -> Team:
     """The team that a RUN names: `random`, `scripted`, or what `find_policy` finds.
 
+    From here on this process computes on one thread: on another number sums are rounded otherwise,
+    so that figures would not come out again, and on a busy machine threads that wait for each other
+    took ten times as long.
+
     Raises:
         BadInputError: nothing of that name has a policy that can be used.
     """
     if run in BASELINES:
         return Team(name=run)
+    import torch
+
+    torch.set_num_threads(1)
     folder = find_policy(run, tracking_uri)
     return Team(name=run, folder=folder, policy=load_policy(folder))
