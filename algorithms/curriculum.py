@@ -2,8 +2,8 @@
 
 Two ways, over difficulties from easy to hard (`rungs`):
 
-- `ladder`: the next rung opens when the newest is won often enough. Many games are played on the
-  newest open rung, the rest on those before it, by what they still teach: none is forgotten.
+- `ladder`: the next rung opens when the newest is won often enough. Most games are played on the
+  newest open rung, the rest on those before it, so that nothing is forgotten.
 - `learnability` (Rutherford et al. 2024): what is sometimes won and sometimes lost teaches most, so
   rungs, and single levels that were met before, are drawn by p (1 - p), p being how often they were
   won lately.
@@ -29,8 +29,8 @@ from env.errors import BadInputError
 CurriculumMode = Literal["none", "ladder", "learnability"]
 
 RARE = 0.02
-"""Least share of each rung that is drawn by p (1 - p): what was mastered or hopeless is looked at
-again now and then."""
+"""Least share of each rung under `learnability`: what was mastered or hopeless is looked at again
+now and then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,7 @@ class CurriculumConfig:
     promote_at: float = 0.8
     """`ladder`: success on the newest rung that opens the next."""
     newest_share: float = 0.7
-    """`ladder`: share of games on the newest open rung; those before it share the rest as under
-    `learnability`."""
+    """`ladder`: share of games on the newest open rung; the others share the rest alike."""
     replay_share: float = 0.5
     """`learnability`: share of games on levels that were met before; the rest are new."""
     replay_levels: int = 500
@@ -117,16 +116,13 @@ class Curriculum:
 
     def shares(self) -> NDArray[np.float64]:
         """Probability of each open rung."""
-        if self.config.mode == "learnability":
-            return self._by_learnability(len(self.config.rungs))
-        if self.num_open == 1:
-            return np.ones(1)
-        newest = self.config.newest_share
-        return np.append((1 - newest) * self._by_learnability(self.num_open - 1), newest)
-
-    def _by_learnability(self, count: int) -> NDArray[np.float64]:
-        """p (1 - p) of the first `count` rungs, as shares of their sum, none below `RARE`."""
-        wins, games = np.array([(sum(won), len(won)) for won in self._won[:count]]).T
+        count = self.num_open
+        if self.config.mode == "ladder":
+            if count == 1:
+                return np.ones(1)
+            older = (1 - self.config.newest_share) / (count - 1)
+            return np.array([older] * (count - 1) + [self.config.newest_share])
+        wins, games = np.array([(sum(won), len(won)) for won in self._won]).T
         least = min(RARE, 1 / count)
         return least + (1 - least * count) * _learnability(wins, games)
 

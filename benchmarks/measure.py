@@ -75,7 +75,8 @@ class Bar:
 
 def report(bars: list[Bar]) -> int:
     """Prints each bar; returns how many are missed."""
-    print("\nbars")
+    if bars:
+        print("\nbars")
     for one in bars:
         relation = "<=" if one.at_most else ">="
         verdict = "met   " if one.holds else "MISSED"

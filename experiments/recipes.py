@@ -79,6 +79,7 @@ def pico_park_search() -> Recipe:
                 "curriculum.mode=ladder,learnability",
                 "curriculum.promote_at=0.4:0.9",
                 "curriculum.newest_share=0.3:0.9",
+                "rewards.team_share=0.1:0.9",
             ),
             search="optuna",
             num_trials=32,

@@ -60,17 +60,6 @@ def test_most_games_are_on_the_newest_rung_and_nothing_is_forgotten() -> None:
     assert counts["meadow"] / 2000 == pytest.approx(0.15, abs=0.04)
 
 
-def test_older_rungs_share_by_what_they_still_teach() -> None:
-    one = make("ladder", newest_share=0.4, promote_at=0.5)
-    one.learn(records("meadow", 10, 0))
-    one.learn(records("gates", 5, 5))
-    counts = drawn(one)
-    edge, middle = 11 / 12 * 1 / 12, 0.25
-    assert counts["tunnels"] / 2000 == pytest.approx(0.4, abs=0.04)
-    share = 0.6 * (0.02 + 0.96 * middle / (middle + edge))
-    assert counts["gates"] / 2000 == pytest.approx(share, abs=0.04)
-
-
 def test_rungs_are_drawn_by_what_they_teach() -> None:
     one = make("learnability", replay_share=0.0)
     one.learn(records("meadow", 10, 0))
