@@ -2,8 +2,8 @@
 
     python -m benchmarks.losses RUN [--preset gauntlet] [--levels 2000]
 
-RUN is whatever `clowder evaluate` takes, `scripted` too. Held-out levels, sampled play. A game is lost
-at the first obstacle if it ends before the screen has passed it.
+RUN is whatever `clowder evaluate` takes, `scripted` too. Held-out levels, sampled play. A game is
+lost at the first obstacle if it ends before the screen has passed it.
 """
 
 from __future__ import annotations
