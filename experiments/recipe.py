@@ -167,6 +167,8 @@ class EvaluationConfig:
     """Held-out levels played at the end, sampled and greedy; what rankings go by."""
     presets: tuple[str, ...] = ()
     """Other difficulties to judge on as well at the end; none by default."""
+    replays: bool = True
+    """Whether to keep replays of every evaluation's failures and of some victories."""
 
     def __post_init__(self) -> None:
         _at_least(self, every_env_steps=1, num_levels=1, num_final_levels=1)

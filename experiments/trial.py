@@ -120,7 +120,8 @@ class Trial(tune.Trainable):
         if done or self._env_steps >= self._next_evaluation:
             folder = self.folder / REPLAYS / f"{self._env_steps:012d}"
             metrics |= self._evaluate(final=done, replays=folder)
-            replays = {REPLAYS: str(folder)}
+            if self.recipe.evaluation.replays:
+                replays = {REPLAYS: str(folder)}
             self._objective = metrics["eval/objective"]
             interval = self.recipe.evaluation.every_env_steps
             self._next_evaluation = (self._env_steps // interval + 1) * interval
@@ -228,7 +229,7 @@ class Trial(tune.Trainable):
                 with_greedy=final,
                 presets=settings.presets if final else (),
                 each_tick=watchdog.beat,
-                keep=keep,
+                keep=keep if settings.replays else None,
             )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
