@@ -101,7 +101,8 @@ def _charts(varied: Sequence[str], strips: Sequence[str]) -> list[dict[str, Any]
         )
     charts.append(_line("train/return", "answer"))  # does it rise without wins?
     charts += [
-        _chart("IMAGE", name, "answer") | {"imageKeys": [name], "step": 0} for name in strips
+        _chart("IMAGE", name, "answer") | {"imageKeys": [name], "step": 0, "showRunParams": False}
+        for name in strips
     ]
     charts += [_line(f"behaviour/{name}", "behaviour") for name in BEHAVIOUR]
     return charts

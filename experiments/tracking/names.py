@@ -10,12 +10,28 @@ from collections.abc import Mapping
 MAX_NAME = 24
 """Characters of a run's name that MLflow's UI shows."""
 
+MIN_KEY = 3
+"""Characters that are left of a parameter's name."""
+
 _BAD_CHARACTERS = re.compile(r"[^/\w.\- :]")
 
 
 def short_name(name: str, limit: int = MAX_NAME) -> str:
-    """Returns `name` within `limit` characters, cut in the middle: ends tell seeds apart."""
-    name = " ".join(name.split())
+    """Returns `name` within `limit` characters.
+
+    Of words like `team_share=0.2` the longest names lose their ends first: values are what tells
+    runs apart. Where that is not enough the middle goes, since ends tell seeds apart.
+    """
+    words = [list(word.partition("=")) for word in name.split()]
+    named = [word for word in words if word[1]]
+
+    def joined() -> str:
+        return " ".join("".join(word) for word in words)
+
+    while len(joined()) > limit and any(len(word[0]) > MIN_KEY for word in named):
+        longest = max(named, key=lambda word: len(word[0]))
+        longest[0] = longest[0][:-1].rstrip("_")
+    name = joined()
     if len(name) <= limit:
         return name
     tail = limit // 2 - 1
