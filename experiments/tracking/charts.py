@@ -27,21 +27,26 @@ def share_key(parent_run_id: str) -> str:
     return f"clowder-{parent_run_id[:12]}"
 
 
-def view_tag(parent_run_id: str, varied: Sequence[str], strips: Sequence[str]) -> tuple[str, str]:
+def view_tag(
+    parent_run_id: str, varied: Sequence[str], strips: Sequence[str], step: int = 0
+) -> tuple[str, str]:
     """Tag of the experiment that shares a sweep's view: name and value.
 
     Args:
         parent_run_id: the sweep's run.
         varied: parameters that differ between its trials.
         strips: names of its film strips.
+        step: of the film strips that are shown at first.
     """
     # As MLflow writes long views; a tag holds 5,000 characters.
-    text = json.dumps(view(parent_run_id, varied, strips), separators=(",", ":")).encode()
+    text = json.dumps(view(parent_run_id, varied, strips, step), separators=(",", ":")).encode()
     value = "deflate;" + base64.b64encode(zlib.compress(text, 9)).decode()
     return TAG + share_key(parent_run_id), value
 
 
-def view(parent_run_id: str, varied: Sequence[str], strips: Sequence[str]) -> dict[str, Any]:
+def view(
+    parent_run_id: str, varied: Sequence[str], strips: Sequence[str], step: int = 0
+) -> dict[str, Any]:
     """The view in MLflow's words."""
     columns = [WIN_RATE, "eval/win_rate_low", "eval/exits", "behaviour/crushed", "reward/return"]
     return {
@@ -56,7 +61,7 @@ def view(parent_run_id: str, varied: Sequence[str], strips: Sequence[str]) -> di
             *(f"params.`{name}`" for name in varied),
             *(f"metrics.`{name}`" for name in columns),
         ],
-        "compareRunCharts": _charts(varied, strips),
+        "compareRunCharts": _charts(varied, strips, step),
         "compareRunSections": [
             {
                 "uuid": _section(name),
@@ -88,7 +93,7 @@ def _section(name: str) -> str:
     return f"clowder-section-{name}".replace(" ", "-")
 
 
-def _charts(varied: Sequence[str], strips: Sequence[str]) -> list[dict[str, Any]]:
+def _charts(varied: Sequence[str], strips: Sequence[str], step: int) -> list[dict[str, Any]]:
     charts = [_line(WIN_RATE, "answer")]
     if varied:
         charts.append(
@@ -101,7 +106,8 @@ def _charts(varied: Sequence[str], strips: Sequence[str]) -> list[dict[str, Any]
         )
     charts.append(_line("train/return", "answer"))  # does it rise without wins?
     charts += [
-        _chart("IMAGE", name, "answer") | {"imageKeys": [name], "step": 0, "showRunParams": False}
+        _chart("IMAGE", name, "answer")
+        | {"imageKeys": [name], "step": step, "showRunParams": False}
         for name in strips
     ]
     charts += [_line(f"behaviour/{name}", "behaviour") for name in BEHAVIOUR]

@@ -93,6 +93,7 @@ class MLflowCallback(Callback):
         self._stopped_early: set[str] = set()
         self._criteria_known = True
         self._drawn_at: dict[str, float] = {}
+        self._shown_step = 0
 
     def __getstate__(self) -> dict[str, Any]:
         names = [
@@ -223,6 +224,9 @@ class MLflowCallback(Callback):
         if done or last is None or now - last >= REPLAYS_INTERVAL_S:
             self._drawn_at[key] = now
             self.tracker.log_replays(key, folder, step, videos=done)
+            if done and step > self._shown_step:
+                self._shown_step = step
+                self.tracker.share_view(self._varied, self._strips, step)
 
     def _end(self, key: str, status: str, tags: Mapping[str, object]) -> None:
         self._open.discard(key)

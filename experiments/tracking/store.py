@@ -175,7 +175,7 @@ class Store:
             case "replays":
                 self._log_replays(run_id, op)
             case "view":
-                name, value = view_tag(run_id, op["varied"], op["strips"])
+                name, value = view_tag(run_id, op["varied"], op["strips"], op.get("step", 0))
                 self.client.set_experiment_tag(self.experiment_id, name, value)
             case other:
                 raise AssertionError(f"a spool has no operation {other!r}")

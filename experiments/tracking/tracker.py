@@ -176,14 +176,16 @@ class Tracker:
         path = str(Path(folder).absolute())
         self._append(key, {"op": "replays", "path": path, "step": int(step), "videos": videos})
 
-    def share_view(self, varied: Sequence[str], strips: Sequence[str]) -> None:
+    def share_view(self, varied: Sequence[str], strips: Sequence[str], step: int = 0) -> None:
         """Arranges MLflow's charts and columns for this sweep; see `experiments.tracking.charts`.
 
         Args:
             varied: Parameters that differ between its runs.
             strips: Names of film strips.
+            step: Of the film strips that are shown at first; one that has none shows nothing.
         """
-        self._append(PARENT, {"op": "view", "varied": list(varied), "strips": list(strips)})
+        op = {"op": "view", "varied": list(varied), "strips": list(strips), "step": step}
+        self._append(PARENT, op)
 
     # --- what became of it --------------------------------------------------------------------
 

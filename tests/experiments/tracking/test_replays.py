@@ -90,6 +90,8 @@ def test_they_are_drawn_seldom_but_always_at_the_end(
         "log_replays",
         lambda key, folder, step, videos: logged.append((folder, step, videos)),
     )
+    shared: list[int] = []
+    monkeypatch.setattr(callback.tracker, "share_view", lambda *view: shared.append(view[-1]))
     trial = FakeTrial("t")
     results: list[dict[str, Any]] = [
         {"m": 0.0, "steps": steps, "folder": f"f{steps}"} for steps in range(1, 9)
@@ -100,5 +102,6 @@ def test_they_are_drawn_seldom_but_always_at_the_end(
         run_trial(callback, trial, result)
         now[0] += 10.0
     assert logged == [("f1", 1, False), ("f4", 4, False), ("f7", 7, False), ("f8", 8, True)]
+    assert shared == [8], "MLflow's view shows the last strips"
     run_trial(callback, trial, results[-1])  # a report that was logged is not drawn again
     assert len(logged) == 4
