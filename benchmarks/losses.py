@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import machine
-from env.pico_park import Frame, PicoPark, PicoParkConfig
+from env.pico_park import WALL_TILE, Frame, PicoPark, PicoParkConfig
 from experiments.evaluate import play_levels
 from experiments.shipped import FIRST_LEVEL
 from experiments.statistics import wilson
@@ -24,7 +24,6 @@ from experiments.teams import find_team
 
 ABOVE, BELOW = 7, 6
 """Rows that a cat sees above and below itself."""
-WALL = 9
 IS_OBSTACLE = 8
 """Tiles of a column, from which on it is no free one."""
 
@@ -53,7 +52,7 @@ def opening_of(frame: Frame) -> Opening:
     while full[last]:
         last += 1
     rows = frame.tiles[:, first:last]
-    ways = np.flatnonzero((rows != WALL).all(axis=1))
+    ways = np.flatnonzero((rows != WALL_TILE).all(axis=1))
     lines = [row[row > 0] for row in rows[ways]]
     seen = [(ways >= cat.row - ABOVE) & (ways <= cat.row + BELOW) for cat in frame.cats]
     return Opening(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from env.pico_park import Frame
+from env.pico_park import WALL_TILE, Frame
 
 COLOURS = (
     "#e69f00",  # orange
@@ -32,7 +32,7 @@ MARKS = ("disc", "triangle", "square", "diamond", "plus", "star", "bar", "cross"
 """Of seats."""
 SKY, WALL, WALL_EDGE, GONE = "#1d2433", "#596273", "#454d5c", "#0d1017"
 KEY, DOOR, DOOR_OPEN, INK = "#ffd75e", "#9a6b43", "#e9f5d0", "#12151c"
-_FREE, _WALL = 0, 9
+_FREE = 0
 _SMOOTH = 4
 """Shapes are drawn this many times larger first."""
 
@@ -109,10 +109,10 @@ def _tile_atlas(scale: int) -> Pixels:
     """uint8 (10, scale, scale, 3): each kind of tile."""
     atlas = np.zeros((10, scale, scale, 3), np.uint8)
     atlas[_FREE] = _rgb(SKY)
-    atlas[_WALL] = _rgb(WALL)
+    atlas[WALL_TILE] = _rgb(WALL)
     edge = max(1, scale // 12)
-    atlas[_WALL, -edge:] = _rgb(WALL_EDGE)
-    atlas[_WALL, :, -edge:] = _rgb(WALL_EDGE)
+    atlas[WALL_TILE, -edge:] = _rgb(WALL_EDGE)
+    atlas[WALL_TILE, :, -edge:] = _rgb(WALL_EDGE)
     for seat, colour in enumerate(COLOURS):
         image, pen, size = _canvas(scale)
         pen.rectangle((0, 0, size, size), fill=_shade(colour, 0.55))

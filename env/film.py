@@ -23,12 +23,17 @@ _PAPER, _INK = (16, 20, 28), (231, 235, 243)
 
 def frames(replay: Replay) -> Iterator[Frame]:
     """What stands where before the first tick and after every one, the end included: T + 1."""
+    return (frame for _, frame in played(replay))
+
+
+def played(replay: Replay) -> Iterator[tuple[PicoPark, Frame]]:
+    """The simulator beside each of these frames."""
     for tick, sim in enumerate(play(replay)):
         if not isinstance(sim, PicoPark):
             raise BadInputError(f"games of {replay.game} can't be drawn.")
         if tick == 0:
             sim.keep_ended()
-        yield sim.frame(0, ended=tick == replay.num_ticks)
+        yield sim, sim.frame(0, ended=tick == replay.num_ticks)
 
 
 def write_video(

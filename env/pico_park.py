@@ -207,6 +207,10 @@ class PicoParkRewards(Rewards):
 assert PicoParkRewards.terms()[0] == "victory"
 
 
+WALL_TILE = 9
+"""A wall in `Frame.tiles`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cat:
     """One agent, for drawing."""

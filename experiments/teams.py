@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from algorithms.play import Actor, NetworkActor
 from env.batch import Ablation
 from env.pico_park import PicoParkConfig, PicoParkRewards
@@ -68,8 +70,6 @@ def find_team(run: str, tracking_uri: str = "") -> Team:
     """
     if run in BASELINES:
         return Team(name=run)
-    import torch
-
     torch.set_num_threads(1)
     folder = find_policy(run, tracking_uri)
     return Team(name=run, folder=folder, policy=load_policy(folder))

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from env.drawing import COLOURS
 from env.errors import BadInputError, unknown_name
-from env.pico_park import Frame
+from env.pico_park import WALL_TILE, Frame
 from env.replay import SUFFIX, Replay, load, verify
 from experiments.overrides import split_run
 
@@ -152,7 +152,7 @@ def picture(frame: Frame) -> Text:
 def _tile(tile: int, is_gone: bool) -> tuple[str, str]:
     if tile == 0:
         return ("." if not is_gone else " "), "dim"
-    if tile == 9:
+    if tile == WALL_TILE:
         return "#", "dim" if is_gone else ""
     return "abcdefgh"[tile - 1], "dim" if is_gone else COLOURS[tile - 1]
 

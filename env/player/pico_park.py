@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from env.drawing import COLOURS, MARKS
+from env.film import played
 from env.pico_park import Frame, PicoPark, PicoParkRewards
-from env.replay import Replay, play
+from env.replay import Replay
 
 EVENTS = ("key", "unlock", "exit", "crushed", "shot", "friendly_kill")
 """Terms that are events on the timeline, beside shots."""
@@ -26,19 +27,13 @@ def pico_park(replay: Replay) -> dict[str, Any]:
         where it differs from the frame before; `terms` as (tick, cat, term, count); `events` as
         (tick, cat, what).
     """
-    frames: list[dict[str, Any]] = []
     terms: list[tuple[int, int, int, int]] = []
     events: list[tuple[int, int, str]] = []
     names = PicoParkRewards.terms()
-    start = before = None
-    for tick, sim in enumerate(play(replay)):
-        assert isinstance(sim, PicoPark)
-        if before is None:
-            sim.keep_ended()
-            start = before = sim.frame(0)
-            frames.append(_entries(start))
-            continue
-        frame = sim.frame(0, ended=tick == replay.num_ticks)
+    game = played(replay)
+    _, start = next(game)
+    before, frames = start, [_entries(start)]
+    for tick, (sim, frame) in enumerate(game, 1):
         frames.append(_changes(before, frame))
         for cat, term in np.argwhere(sim.terms[0]).tolist():
             terms.append((tick, cat, term, int(sim.terms[0, cat, term])))
@@ -51,7 +46,6 @@ def pico_park(replay: Replay) -> dict[str, Any]:
             if action == _SHOOT and may and frame.cats[cat].cooldown > 0:
                 events.append((tick, cat, "shoot"))
         before = frame
-    assert start is not None
     return {
         "colours": list(COLOURS),
         "marks": list(MARKS),
