@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiments.runner import TrialResult
 
 
 def paired(
@@ -82,3 +86,25 @@ def report(bars: list[Bar]) -> int:
         verdict = "met   " if one.holds else "MISSED"
         print(f"  {verdict} {one.name}: {one.value:.2f} ({relation} {one.bar})")
     return sum(not one.holds for one in bars)
+
+
+def train_tracked(name: str, folder: Path, values: dict[str, Any]) -> TrialResult:
+    """Trains a recipe with other values as `clowder train` does, tracked in an MLflow store in
+    `folder`, and waits until that has everything; a failure ends the benchmark."""
+    from experiments import recipe as recipes
+    from experiments import runner
+    from experiments.recipes import find_recipe
+
+    places = {
+        "run.storage": str(folder),
+        "run.tracking_uri": f"sqlite:///{folder.resolve()}/mlflow.db",
+    }
+    recipe = recipes.replace(find_recipe(name), values | places)
+    result = runner.run(
+        recipe, is_sweep=False, resume="never", command="", announce=lambda line: None
+    )
+    result.tracker.close()
+    trial = result.trials[0]
+    if trial.error:
+        sys.exit(f"training failed: {trial.error}")
+    return trial

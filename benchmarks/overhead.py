@@ -23,8 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import Bar, machine, report
-from experiments import recipe as recipes
+from benchmarks.measure import Bar, machine, report, train_tracked
 from experiments.recipes import find_recipe
 from experiments.tracking import MLflowCallback
 
@@ -92,26 +91,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bar is missed")
     arguments = parser.parse_args()
     print(machine())
-    from experiments import runner
-
     meter = Meter()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(arguments.storage or scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        values = {
-            "run.env_steps": int(arguments.minutes * STEPS_PER_MINUTE),
-            "run.storage": str(folder),
-            "run.tracking_uri": f"sqlite:///{folder.resolve()}/mlflow.db",
-        }
-        recipe = recipes.replace(find_recipe(arguments.recipe), values)
-        result = runner.run(
-            recipe, is_sweep=False, resume="never", command="", announce=lambda line: None
-        )
-        result.tracker.close()
+        env_steps = int(arguments.minutes * STEPS_PER_MINUTE)
+        trial = train_tracked(arguments.recipe, folder, {"run.env_steps": env_steps})
     tracking_s = meter.stop()
-    trial = result.trials[0]
-    if trial.error:
-        sys.exit(f"training failed: {trial.error}")
+    recipe = find_recipe(arguments.recipe)
     rows = trial.history
     seconds = np.array([row["time_this_iter_s"] for row in rows])
     cpu_s = float(seconds @ [row["time/cpu_share"] for row in rows])

@@ -23,14 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Bar, machine, report
+from benchmarks.measure import Bar, machine, report, train_tracked
 from env.batch import Level
 from env.film import write_video
 from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
 from env.player import write_page
 from env.replay import Replay, record
-from experiments import recipe as recipes
-from experiments.recipes import find_recipe
 
 NUM_TICKS = 500
 PAGE_BAR = 300.0
@@ -77,26 +75,10 @@ def best_of(make: Callable[[], object], count: int = 3) -> float:
 
 def train(folder: Path, *, replays: bool) -> tuple[float, float]:
     """CPU seconds a million env steps, and the share of the trial's time outside of training."""
-    from experiments import runner
-
-    recipe = recipes.replace(
-        find_recipe("meadow"),
-        {
-            "run.storage": str(folder),
-            "run.tracking_uri": f"sqlite:///{folder.resolve()}/mlflow.db",
-            "evaluation.replays": replays,
-        },
-    )
     before = time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):  # the lines that tell how far it has come
-        result = runner.run(
-            recipe, is_sweep=False, resume="never", command="", announce=lambda line: None
-        )
-    result.tracker.close()
+        trial = train_tracked("meadow", folder, {"evaluation.replays": replays})
     driver_s = time.process_time() - before
-    trial = result.trials[0]
-    if trial.error:
-        sys.exit(f"training failed: {trial.error}")
     rows = trial.history
     trial_s = sum(row["time_this_iter_s"] * row["time/cpu_share"] for row in rows)
     evaluating_s = sum(row["time_this_iter_s"] * row["time/evaluation_share"] for row in rows)
