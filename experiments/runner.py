@@ -309,7 +309,7 @@ class _Experiment:
                         num_steps=recipe.run.env_steps,
                         replays_of=replays_of,
                         varied=[one.field for one in self.dimensions],
-                        strips=list(STRIPS.values()),
+                        strips=list(STRIPS.values()) if recipe.evaluation.replays else [],
                     ),
                 ],
             ),

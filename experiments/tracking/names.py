@@ -30,7 +30,9 @@ def short_name(name: str, limit: int = MAX_NAME) -> str:
 
     while len(joined()) > limit and any(len(word[0]) > MIN_KEY for word in named):
         longest = max(named, key=lambda word: len(word[0]))
-        longest[0] = longest[0][:-1].rstrip("_")
+        longest[0] = longest[0][:-1]
+        if len(longest[0]) > MIN_KEY:
+            longest[0] = longest[0][:MIN_KEY] + longest[0][MIN_KEY:].rstrip("_")
     name = joined()
     if len(name) <= limit:
         return name

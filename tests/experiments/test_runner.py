@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import io
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from experiments.history import HISTORY_FILE, History, read_history
 from experiments.metrics import FAMILIES
 from experiments.runner import DONE_FILE, SPOOL, StudyResult, TrialResult
 from experiments.tracking import audit
+from experiments.tracking.charts import TAG
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 100.0
@@ -163,6 +166,35 @@ def test_the_last_state_is_judged_thoroughly_and_kept(sweep: Sweep) -> None:
         last = read_history(folder)[-1]
         assert last["env_steps"] >= 600 and "eval/win_rate_greedy" in last
         assert len(list(folder.glob("checkpoint_*/manifest.json"))) >= 1
+
+
+def replays_of(folder: Path) -> list[str]:
+    """What MLflow has of the trials' replays, and the charts of film strips."""
+    client = client_of(folder)
+    _, children = runs_of(folder)
+    found = [
+        Path(file.path).name
+        for child in children
+        for step in client.list_artifacts(child.info.run_id, "replays")
+        for file in client.list_artifacts(child.info.run_id, step.path)
+    ]
+    (experiment,) = [one for one in client.search_experiments() if one.name == "smoke"]
+    (view,) = [one for one in experiment.tags.items() if one[0].startswith(TAG)]
+    charts = json.loads(zlib.decompress(base64.b64decode(view[1].removeprefix("deflate;"))))
+    strips = [one["imageKeys"] for one in charts["compareRunCharts"] if one["type"] == "IMAGE"]
+    return [*found, *map(str, strips)]
+
+
+def test_replays_and_film_strips_are_kept(sweep: Sweep) -> None:
+    kept = replays_of(sweep.folder)
+    assert "worst.replay" in kept and "worst.html" in kept and "['worst failure']" in kept
+
+
+def test_replays_can_be_left_out(main: Main, tmp_path: Path) -> None:
+    words = ("--evaluation.replays", "false", "--run.env-steps", "300")
+    assert main(tmp_path, "train", "smoke", *SMALL, *words).status == 0
+    assert replays_of(tmp_path) == []
+    assert not list(tmp_path.glob("results/**/*.replay"))
 
 
 def test_the_picture_shows_something(sweep: Sweep) -> None:

@@ -317,6 +317,7 @@ def test_names_that_mlflow_refuses_are_cleaned() -> None:
 def test_a_name_that_is_cut_still_says_its_values() -> None:
     assert short_name("team_share=0.2 alive=0.02") == "team_shar=0.2 alive=0.02"
     assert short_name("own_block=0.03 crushed=-0.5 s1") == "own_b=0.03 crush=-0.5 s1"
+    assert short_name("ab_______c=0.12345678 own_block=0.3") == "ab_=0.12345678 own_b=0.3"
     assert short_name("a long name that has no values") == "a long name …s no values"
     many = short_name(" ".join(f"parameter_{i}=0.{i}" for i in range(9)))
     assert len(many) == 24 and many.startswith("par=0.0 ") and many.endswith("par=0.8")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.tracking import Unavailable
+from experiments.tracking import Unavailable, ui
 from experiments.tracking.charts import share_key
 from experiments.tracking.ui import newest_view, serve, server_command
 
@@ -55,3 +61,74 @@ def test_a_taken_port_is_named(root: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(Unavailable, match=f"port {port} .* PORT=5001"):
             serve(f"sqlite:///{root}/mlflow.db", "mlartifacts", port=port)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_port_that_is_none_is_refused(root: Path, client: Any, port: int) -> None:
+    with pytest.raises(Unavailable, match=f"port {port} .*1 to 65535"):
+        serve(f"sqlite:///{root}/mlflow.db", "mlartifacts", port=port)
+
+
+def test_a_store_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(Unavailable, match=r"mlflow\.db can't be read: .*not a database"):
+        serve(f"sqlite:///{tmp_path}/mlflow.db", "mlartifacts", port=free_port())
+
+
+def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Unavailable, match="can't be read: connection refused"):
+        serve(f"http://127.0.0.1:{free_port()}", "mlartifacts")
+
+
+ANSWERS_ONCE = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).handle_request()
+sys.exit("out of memory")
+"""
+
+
+def test_pages_that_end_by_themselves_say_so(
+    root: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fake(_uri: str, _artifacts: str, port: int) -> list[str]:
+        return [sys.executable, "-c", ANSWERS_ONCE, str(port)]
+
+    monkeypatch.setattr(ui, "server_command", fake)
+    with pytest.raises(Unavailable, match=r"ended with status 1 \(out of memory\)"):
+        serve(f"sqlite:///{root}/mlflow.db", "mlartifacts", port=free_port(), browse=False)
+
+
+def test_a_closed_terminal_leaves_no_server(root: Path, client: Any) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "experiments.tracking", "ui", "--no-browser"]
+    store = ["--tracking-uri", f"sqlite:///{root}/mlflow.db", "--port", str(port)]
+    # A proxy that nobody runs: this machine is reached without.
+    environment = os.environ | {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    with subprocess.Popen(
+        command + store, stdout=subprocess.PIPE, text=True, env=environment
+    ) as pages:
+        assert pages.stdout is not None
+        assert pages.stdout.readline().startswith("MLflow    http://127.0.0.1:")
+        assert answers(port)
+        pages.send_signal(signal.SIGHUP)
+        assert pages.wait(30) == 0
+    assert not answers(port)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10):
+            return True
+    except urllib.error.URLError:
+        return False
