@@ -136,7 +136,7 @@ def _check_port(port: int) -> None:
                 probe.bind(("127.0.0.1", port))
                 return
             except OSError as error:
-                why = error.strerror
+                why = str(error.strerror)
     raise Unavailable(f"port {port} can't be had ({why}); name another: make ui PORT=5001")
 
 
