@@ -1,4 +1,4 @@
-"""The verbs of the command line that experiments own: train, sweep, evaluate, doctor.
+"""The verbs of the command line that experiments own: train, sweep, evaluate, rescore, ...
 
 Overrides are flags named like the recipe's fields (`--rewards.own-block 0.05`); their help is the
 docstring under each field.
@@ -25,6 +25,7 @@ USAGE = """usage: clowder VERB ...
   train RECIPE      train one team
   sweep RECIPE      train variants of a recipe and rank them by held-out win rate
   evaluate RUN      judge a trained team on held-out levels (or `random`, `scripted`)
+  rescore RUN       what its stored games would have paid under other weights
   watch RUN|REPLAY  see a game: what each cat saw, wanted and was paid
   play RUN          take a seat in a trained team
   replay verify     play replays again: do they come out exactly?
@@ -213,6 +214,13 @@ def evaluate(words: list[str]) -> int:
     return run_evaluate(words)
 
 
+def rescore(words: list[str]) -> int:
+    """`clowder rescore`."""
+    from experiments.rescore_cli import run_rescore
+
+    return run_rescore(words)
+
+
 def watch(words: list[str]) -> int:
     """`clowder watch`."""
     from experiments.watch_cli import run_watch
@@ -245,6 +253,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "sweep": sweep,
     "evaluate": evaluate,
+    "rescore": rescore,
     "watch": watch,
     "play": play,
     "replay": replay,

@@ -6,7 +6,7 @@ different rewards can be compared; `reward/` is the ledger of where the return c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -169,7 +169,8 @@ def evaluate_module(
     with_greedy: bool = False,
     presets: Sequence[str] = (),
     each_tick: Callable[[], None] | None = None,
-    keep: Callable[[Games, Sequence[int]], None] | None = None,
+    keep: Callable[[Games, Sequence[int]], Mapping[str, float]] | None = None,
+    keep_tracks: bool = False,
 ) -> dict[str, float]:
     """All metrics of a policy on the standard list of held-out levels.
 
@@ -182,7 +183,8 @@ def evaluate_module(
         with_greedy: also play greedily (a team can deadlock that way).
         presets: other difficulties whose win rate is wanted too.
         each_tick: called at every tick, for a watchdog.
-        keep: told of the sampled games, tracks included, and their level seeds, for replays.
+        keep: told of the sampled games and their level seeds; returns metrics of its own.
+        keep_tracks: whether it is told what was done as well, for replays.
     """
     seeds = held_out_seeds(num_levels)
 
@@ -191,10 +193,10 @@ def evaluate_module(
         of_preset = config.at(preset or config.preset)
         return play_levels(actor, of_preset, seeds, each_tick=each_tick, keep_tracks=keep_tracks)
 
-    games = play(False, keep_tracks=keep is not None)
-    if keep is not None:
-        keep(games, seeds)
+    games = play(False, keep_tracks=keep_tracks)
     found = {**success_metrics(games), **behaviour_metrics(games), **ledger(games, rewards)}
+    if keep is not None:
+        found |= keep(games, seeds)
     if with_greedy:
         found["eval/win_rate_greedy"] = float(play(True).wins.mean())
     for preset in presets:

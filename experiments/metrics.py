@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.recipe import Recipe
+from experiments.reward_watch import NO
+from experiments.tracking import Extras
 
 FAMILIES = ("eval/", "behaviour/", "reward/", "train/", "time/")
 
@@ -54,6 +56,9 @@ def train_metrics(
         found["train/episode_length"] = float(runners["episode_len_mean"])
     if "ledger/victory" in runners:
         found["train/win_rate"] = float(runners["ledger/victory"])
+    for name, weight in recipe.rewards.by_term().items():
+        if weight and f"ledger/{name}" in runners:
+            found[f"train/reward_{name}"] = weight * float(runners[f"ledger/{name}"])
     for name, value in runners.items():
         if name.startswith("curriculum/"):
             rung = name.partition("/")[2]
@@ -93,6 +98,12 @@ def step_of(result: Mapping[str, Any]) -> int:
     return int(result["env_steps"])
 
 
-def replays_of(result: Mapping[str, Any]) -> str | None:
-    """The folder of replays that came with a report's evaluation, if there was one."""
-    return result.get("replays")
+def extras_of(result: Mapping[str, Any]) -> Extras:
+    """What came with a report's evaluation beside metrics."""
+    verdict = result.get("hacked")
+    return Extras(
+        replays=result.get("replays"),
+        files=tuple(str(result[name]) for name in ("episodes",) if name in result),
+        tags={} if verdict is None else {"hacked_reward": verdict},
+        alarm=f"**Hacked reward?** {verdict}." if verdict not in (None, NO) else "",
+    )

@@ -18,7 +18,7 @@ from env.errors import BadInputError
 from experiments import recipe as recipes
 from experiments import session
 from experiments.guards import explain
-from experiments.metrics import metrics_of, replays_of, step_of
+from experiments.metrics import extras_of, metrics_of, step_of
 from experiments.recipe import Recipe
 from experiments.space import SEED, Dimension, count_trials, parse_space, to_tune, variant_name
 from experiments.tracking import (
@@ -307,7 +307,7 @@ class _Experiment:
                         metrics_of=metrics_of,
                         step_of=step_of,
                         num_steps=recipe.run.env_steps,
-                        replays_of=replays_of,
+                        extras_of=extras_of,
                         varied=[one.field for one in self.dimensions],
                         strips=list(STRIPS.values()) if recipe.evaluation.replays else [],
                     ),

@@ -22,9 +22,21 @@ def find_policy(run: str, tracking_uri: str = "") -> Path:
     Raises:
         BadInputError: nothing of that name has a policy.
     """
+    return newest_policy(find_folder(run, tracking_uri))
+
+
+def find_folder(run: str, tracking_uri: str = "") -> Path:
+    """The folder of a RUN: of its policy, its checkpoint, its trial or its experiment.
+
+    Args:
+        run, tracking_uri: as for `find_policy`.
+
+    Raises:
+        BadInputError: there is nothing of that name.
+    """
     folder = Path(run).expanduser()
     if folder.is_dir():
-        return newest_policy(folder)
+        return folder
     if (of_team := shipped.find(run)) is not None:
         return of_team
     tracked = _tracked_folder(run, tracking_uri)
@@ -36,10 +48,10 @@ def find_policy(run: str, tracking_uri: str = "") -> Path:
         )
     if not tracked.is_dir():
         raise BadInputError(
-            f"run {run!r} left its checkpoints in {tracked}, which is not here; copy that folder "
-            "and name it."
+            f"run {run!r} left its results in {tracked}, which is not here; copy that folder and "
+            "name it."
         )
-    return newest_policy(tracked)
+    return tracked
 
 
 def newest_policy(folder: Path) -> Path:

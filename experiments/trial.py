@@ -21,6 +21,7 @@ from experiments import guards
 from experiments import recipe as recipes
 from experiments.metrics import mean_of, train_metrics
 from experiments.recipe import Recipe
+from experiments.reward_watch import RewardWatch
 
 ENV_STEPS = "env_steps"
 """Key of a result: ticks sampled so far, all games together."""
@@ -38,6 +39,10 @@ NOTICE = "notice"
 """Key of a result: a sentence that the user should read."""
 REPLAYS = "replays"
 """Key of a result, and folder of a trial: where the replays of the newest evaluation lie."""
+EPISODES = "episodes"
+"""Key of a result: the file of the newest evaluation's episodes."""
+HACKED = "hacked"
+"""Key of a result with an evaluation: the verdict of its reward watch."""
 NUM_NOTED_LEVELS = 20_000
 """Training levels that a checkpoint notes, the newest: whoever suspects that they were learned by
 heart can play them again."""
@@ -81,6 +86,7 @@ class Trial(tune.Trainable):
             num_env_runners=self.recipe.ppo.num_env_runners,
             max_failures=self.recipe.run.max_failures,
         )
+        self.watch = RewardWatch(self.recipe.env, self.recipe.rewards)
         self._varied = {name: value for name, value in config.items() if name != "recipe"}
         self._notice = ""
         self._env_steps = 0
@@ -116,12 +122,14 @@ class Trial(tune.Trainable):
         trained = time.perf_counter()
         metrics = mean_of(iterations)
         done = self._env_steps >= self.recipe.run.env_steps
-        replays: dict[str, str] = {}
+        kept: dict[str, str] = {}
         if done or self._env_steps >= self._next_evaluation:
-            folder = self.folder / REPLAYS / f"{self._env_steps:012d}"
-            metrics |= self._evaluate(final=done, replays=folder)
-            if self.recipe.evaluation.replays:
-                replays = {REPLAYS: str(folder)}
+            was_hacked = self.watch.finding is not None
+            judged, kept = self._evaluate(final=done)
+            metrics |= judged
+            kept[HACKED] = self.watch.verdict
+            if self.watch.finding and not was_hacked:
+                self._notice = f"hacked reward? {self.watch.verdict}."
             self._objective = metrics["eval/objective"]
             interval = self.recipe.evaluation.every_env_steps
             self._next_evaluation = (self._env_steps // interval + 1) * interval
@@ -154,7 +162,7 @@ class Trial(tune.Trainable):
             "done": done,
             tune.result.SHOULD_CHECKPOINT: due or done,
             **({NOTICE: notice} if notice else {}),
-            **replays,
+            **kept,
             **metrics,
         }
 
@@ -201,36 +209,56 @@ class Trial(tune.Trainable):
         """Ends this process if it hangs, so that Tune starts the trial again."""
         return Watchdog(is_on * self.recipe.run.hang_timeout_s, self.folder, "trial")
 
-    def _evaluate(self, *, final: bool, replays: Path) -> dict[str, float]:
-        """Judges the policy, and keeps replays of its failures and of some victories."""
+    def _evaluate(self, *, final: bool) -> tuple[dict[str, float], dict[str, str]]:
+        """Judges the policy, and keeps what it played.
+
+        Returns:
+            Metrics, and where the episodes and the replays lie.
+        """
         from experiments.building import MODULE
+        from experiments.episodes import FOLDER, SUFFIX, Episodes, save_episodes
         from experiments.evaluate import evaluate_module
         from experiments.replays import choose, make_replays, save_replays
 
-        recipe = self.recipe
+        recipe, settings = self.recipe, self.recipe.evaluation
+        name = f"{self._env_steps:012d}"
+        kept = {EPISODES: str(self.folder / FOLDER / f"{name}{SUFFIX}")}
 
-        def keep(games: Any, seeds: Any) -> None:
-            source = {"run": self.folder.name, "env steps": f"{self._env_steps:,}"}
-            made = make_replays(
-                games, choose(games), recipe.env, recipe.rewards, seeds, source=source
+        def keep(games: Any, seeds: Any) -> dict[str, float]:
+            save_episodes(
+                Path(kept[EPISODES]),
+                Episodes(
+                    games=games,
+                    config=recipe.env,
+                    rewards=recipe.rewards,
+                    env_steps=self._env_steps,
+                ),
             )
-            save_replays(made, replays)
+            if settings.replays:
+                source = {"run": self.folder.name, "env steps": f"{self._env_steps:,}"}
+                made = make_replays(
+                    games, choose(games), recipe.env, recipe.rewards, seeds, source=source
+                )
+                kept[REPLAYS] = str(self.folder / REPLAYS / name)
+                save_replays(made, Path(kept[REPLAYS]))
+            return self.watch.look(games, self._env_steps)
 
-        settings = self.recipe.evaluation
         module = self.algorithm.get_module(MODULE)
         module.eval()
         with self._watchdog() as watchdog:
-            return evaluate_module(
+            metrics = evaluate_module(
                 module,
-                self.recipe.env,
-                self.recipe.rewards,
+                recipe.env,
+                recipe.rewards,
                 num_levels=settings.num_final_levels if final else settings.num_levels,
-                seed=self.recipe.run.seed,
+                seed=recipe.run.seed,
                 with_greedy=final,
                 presets=settings.presets if final else (),
                 each_tick=watchdog.beat,
-                keep=keep if settings.replays else None,
+                keep=keep,
+                keep_tracks=settings.replays,
             )
+        return metrics, kept
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """RLlib's checkpoint, the portable policy beside it, and a manifest, written last."""
@@ -254,6 +282,7 @@ class Trial(tune.Trainable):
             "next_evaluation": self._next_evaluation,
             "next_checkpoint": self._next_checkpoint,
             "guard": self.guard.get_state(),
+            "watch": self.watch.get_state(),
             "files": files,
         }
         _release_free_memory()
@@ -281,6 +310,7 @@ class Trial(tune.Trainable):
         self._next_evaluation = state["next_evaluation"]
         self._next_checkpoint = state["next_checkpoint"]
         self.guard.set_state(state.get("guard", {}))
+        self.watch.set_state(state.get("watch", {}))
         if (folder / POLICY / LEVELS_FILE).is_file():
             self._levels = load_levels(folder / POLICY)
 

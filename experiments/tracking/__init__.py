@@ -15,7 +15,7 @@ from experiments.tracking.address import (
     check_tracking_uri,
     resolve_tracking_uri,
 )
-from experiments.tracking.config import RunInfo, TrackerConfig
+from experiments.tracking.config import Extras, RunInfo, TrackerConfig
 from experiments.tracking.failures import Unavailable
 from experiments.tracking.offline import Audit, DeliveryReport, audit, deliver
 from experiments.tracking.spool import PARENT
@@ -30,6 +30,7 @@ __all__ = [
     "PARENT",
     "Audit",
     "DeliveryReport",
+    "Extras",
     "MLflowCallback",
     "RunInfo",
     "Tracker",

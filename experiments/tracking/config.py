@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,6 +29,20 @@ class RunInfo:
     """Tags, such as study, variant, seed, git commit, simulator version, Ray trial and job ids."""
     note: str = ""
     """Markdown shown on the run's page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What comes with a report beside its metrics."""
+
+    replays: str | None = None
+    """Folder of replays to draw."""
+    files: Sequence[str] = ()
+    """Kept among the artifacts of a trial's last report, each under the name of its folder."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Set when they change."""
+    alarm: str = ""
+    """Markdown for the run's note; a new one has the replays drawn whenever the last were."""
 
 
 @dataclass(frozen=True, kw_only=True)

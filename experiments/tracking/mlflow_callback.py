@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.tune import Callback
 
-from experiments.tracking.config import RunInfo, TrackerConfig
+from experiments.tracking.config import Extras, RunInfo, TrackerConfig
 from experiments.tracking.failures import reason_of_trial
 from experiments.tracking.spool import PARENT
 from experiments.tracking.tracker import Tracker
@@ -56,7 +56,7 @@ class MLflowCallback(Callback):
         metrics_of: Callable[[dict[str, Any]], Mapping[str, float]],
         step_of: Callable[[dict[str, Any]], int],
         num_steps: int | None = None,
-        replays_of: Callable[[dict[str, Any]], str | None] | None = None,
+        extras_of: Callable[[dict[str, Any]], Extras] | None = None,
         varied: Sequence[str] = (),
         strips: Sequence[str] = (),
     ) -> None:
@@ -70,7 +70,7 @@ class MLflowCallback(Callback):
             metrics_of: The metrics to log of a result, by name (`eval/win_rate`).
             step_of: Env steps so far, of a result.
             num_steps: Env steps of a whole trial; a scheduler's stop there isn't an early one.
-            replays_of: The folder of replays that came with a result, if any did.
+            extras_of: Replays, files, tags and alarms that came with a result.
             varied: Parameters that differ between trials, for MLflow's charts and columns.
             strips: Names of film strips, for the same.
 
@@ -83,7 +83,7 @@ class MLflowCallback(Callback):
         self._metrics_of = metrics_of
         self._step_of = step_of
         self._num_steps = num_steps
-        self._replays_of = replays_of or _no_replays
+        self._extras_of = extras_of or _no_extras
         self._varied, self._strips = tuple(varied), tuple(strips)
         self._reset()
 
@@ -94,6 +94,8 @@ class MLflowCallback(Callback):
         self._criteria_known = True
         self._drawn_at: dict[str, float] = {}
         self._shown_step = 0
+        self._tags: dict[str, Mapping[str, str]] = {}
+        self._alarmed: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         names = [
@@ -103,7 +105,7 @@ class MLflowCallback(Callback):
             "_metrics_of",
             "_step_of",
             "_num_steps",
-            "_replays_of",
+            "_extras_of",
             "_varied",
             "_strips",
         ]
@@ -111,7 +113,7 @@ class MLflowCallback(Callback):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A study that an older version began may lack what is optional.
-        self._num_steps, self._replays_of = None, _no_replays
+        self._num_steps, self._extras_of = None, _no_extras
         self._varied, self._strips = (), ()
         self.__dict__.update(state)
         self._reset()
@@ -165,7 +167,7 @@ class MLflowCallback(Callback):
             self._complain("metrics_of or step_of", error)
             return
         if self.tracker.report(trial.trial_id, metrics, step):
-            self._log_replays(trial.trial_id, result, step)
+            self._log_extras(trial.trial_id, result, step)
         if result.get("done") and self._criteria_known:
             whole = self._num_steps is not None and step >= self._num_steps
             if not whole and not _meets_criterion(trial, result):
@@ -214,16 +216,26 @@ class MLflowCallback(Callback):
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _log_replays(self, key: str, result: dict[str, Any], step: int) -> None:
-        """Has the replays of an evaluation drawn, if the last time is long enough ago."""
-        folder = self._replays_of(result)
-        if folder is None:
+    def _log_extras(self, key: str, result: dict[str, Any], step: int) -> None:
+        """Logs what came with a result, and has its replays drawn if that is due."""
+        extras, done = self._extras_of(result), bool(result.get("done"))
+        if extras.tags and extras.tags != self._tags.get(key):
+            self.tracker.set_tags(key, extras.tags)
+        self._tags[key] = extras.tags or self._tags.get(key, {})
+        if done:
+            for file in extras.files:
+                self.tracker.log_artifact(key, file, Path(file).parent.name)
+        is_new = bool(extras.alarm) and key not in self._alarmed
+        if extras.alarm and (is_new or done):
+            self._alarmed.add(key)
+            where = f" Its games: `replays/{step}` among the artifacts." if extras.replays else ""
+            self.tracker.set_note(key, extras.alarm + where)
+        if extras.replays is None:
             return
         now, last = time.monotonic(), self._drawn_at.get(key)
-        done = bool(result.get("done"))
-        if done or last is None or now - last >= REPLAYS_INTERVAL_S:
+        if done or is_new or last is None or now - last >= REPLAYS_INTERVAL_S:
             self._drawn_at[key] = now
-            self.tracker.log_replays(key, folder, step, videos=done)
+            self.tracker.log_replays(key, extras.replays, step, videos=done)
             if done and step > self._shown_step:
                 self._shown_step = step
                 self.tracker.share_view(self._varied, self._strips, step)
@@ -259,5 +271,6 @@ def _reason(trial: Trial) -> str:
         return "unknown"
 
 
-def _no_replays(result: Mapping[str, Any]) -> None:
-    """Of a trial that keeps none."""
+def _no_extras(result: Mapping[str, Any]) -> Extras:
+    """Of a trial that has metrics alone."""
+    return Extras()

@@ -184,7 +184,7 @@ def test_copies_of_a_callback_share_a_tracker(make_callback: MakeCallback) -> No
 def test_a_study_of_an_older_version_goes_on(make_callback: MakeCallback, client: Any) -> None:
     callback = make_callback()
     state = callback.__getstate__()
-    for name in ("_num_steps", "_replays_of", "_varied", "_strips"):
+    for name in ("_num_steps", "_extras_of", "_varied", "_strips"):
         del state[name]
     older = cloudpickle.loads(cloudpickle.dumps(callback))
     older.__dict__.clear()

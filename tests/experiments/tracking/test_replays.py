@@ -10,7 +10,7 @@ import pytest
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments.evaluate import ScriptedActor, play_levels
 from experiments.replays import choose, make_replays, save_replays
-from experiments.tracking import mlflow_callback
+from experiments.tracking import Extras, mlflow_callback
 
 from .conftest import MakeTracker, start
 from .test_callback import FakeTrial, MakeCallback, make_callback, run_trial  # noqa: F401
@@ -83,7 +83,7 @@ def test_they_are_drawn_seldom_but_always_at_the_end(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(mlflow_callback.time, "monotonic", lambda: now[0])
-    callback = make_callback(replays_of=lambda result: result.get("folder"))
+    callback = make_callback(extras_of=lambda result: Extras(replays=result.get("folder")))
     logged: list[tuple[str, int, bool]] = []
     monkeypatch.setattr(
         callback.tracker,
@@ -105,3 +105,47 @@ def test_they_are_drawn_seldom_but_always_at_the_end(
     assert shared == [8], "MLflow's view shows the last strips"
     run_trial(callback, trial, results[-1])  # a report that was logged is not drawn again
     assert len(logged) == 4
+
+
+def test_an_alarm_is_told_once_with_its_replays(
+    make_callback: MakeCallback,  # noqa: F811
+    tmp_path: Path,
+    client: Any,
+) -> None:
+    def extras_of(result: dict[str, Any]) -> Extras:
+        verdict = result.get("verdict", "no")
+        alarm = "" if verdict == "no" else f"**Hacked?** {verdict}."
+        file = tmp_path / "episodes" / f"{result['steps']}.npz"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"records")
+        return Extras(
+            replays=str(tmp_path), files=(str(file),), tags={"hacked": verdict}, alarm=alarm
+        )
+
+    callback = make_callback(extras_of=extras_of)
+    logged: list[int] = []
+    tagged: list[str] = []
+    set_tags = callback.tracker.set_tags
+
+    def spy(key: str, tags: Any) -> None:
+        tagged.append(tags["hacked"])
+        set_tags(key, tags)
+
+    callback.tracker.set_tags = spy
+    callback.tracker.log_replays = lambda key, folder, step, videos: logged.append(step)
+    trial = FakeTrial("t")
+    for steps, verdict in enumerate(("no", "no", "by alive", "by alive", "no longer"), 1):
+        result = {"m": 0.0, "steps": steps, "verdict": verdict, "done": steps == 5}
+        run_trial(callback, trial, result)
+        if steps == 3:
+            assert callback.tracker.drain(60)
+            run = client.get_run(callback.tracker.run_id("t"))
+            assert run.data.tags["mlflow.note.content"] == (
+                "**Hacked?** by alive. Its games: `replays/3` among the artifacts."
+            )
+    assert logged == [1, 3, 5], "the alarm's games are drawn before their time"
+    assert tagged == ["no", "by alive", "no longer"]
+    assert callback.tracker.drain(60)
+    assert client.get_run(callback.tracker.run_id("t")).data.tags["hacked"] == "no longer"
+    assert "episodes/5.npz" in artifacts(client, str(callback.tracker.run_id("t")))
+    assert "episodes/4.npz" not in artifacts(client, str(callback.tracker.run_id("t")))
