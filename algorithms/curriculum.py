@@ -52,11 +52,16 @@ class CurriculumConfig:
     """`learnability`: share of games on levels that were met before; the rest are new."""
     replay_levels: int = 500
     """`learnability`: levels of each rung that are remembered, those met last."""
+    num_levels: int = 0
+    """Levels of each preset that training has, always the same; 0: as many as it plays. With few,
+    teams learn them by heart."""
 
     def __post_init__(self) -> None:
         for name in ("promote_at", "newest_share", "replay_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInputError(f"{name} is {getattr(self, name)}; it must lie in 0 to 1.")
+        if self.num_levels < 0:
+            raise BadInputError(f"num_levels is {self.num_levels}; it must be at least 0.")
         for name in ("window", "replay_levels"):
             if getattr(self, name) < 1:
                 raise BadInputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
@@ -112,6 +117,8 @@ class Curriculum:
                 wins, games = np.array(list(met.values())).T
                 index = int(self._rng.choice(len(met), p=_learnability(wins, games)))
                 return Level(seed=list(met)[index], difficulty=name)
+        if self.config.num_levels:
+            return Level(seed=int(self._rng.integers(self.config.num_levels)), difficulty=name)
         return Level(difficulty=name)
 
     def shares(self) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from algorithms import SegmentPPOConfig
+from algorithms.curriculum import CurriculumConfig
 from algorithms.env_runner import LEDGER
 from algorithms.segment_ppo import SHARED, play_shared
 from env.batch import hash_words
@@ -89,9 +91,17 @@ def segment_ppo(recipe: Recipe, log_dir: str) -> SegmentPPOConfig:
             priority_beta=[[0, ppo.priority_beta], [run.env_steps, 1.0]],
             microbatch_size=ppo.microbatch,
         )
-        .curriculum(recipe.curriculum)
+        .curriculum(_curriculum(recipe))
         .watchdog(hang_timeout_s=run.hang_timeout_s or None, log_dir=log_dir)
     )
+
+
+def _curriculum(recipe: Recipe) -> CurriculumConfig:
+    """The recipe's; a bounded number of levels without one is a ladder of a single rung."""
+    config = recipe.curriculum
+    if config.mode == "none" and config.num_levels:
+        return dataclasses.replace(config, mode="ladder", rungs=(recipe.env.preset,))
+    return config
 
 
 def stock_ppo(recipe: Recipe, log_dir: str) -> PPOConfig:

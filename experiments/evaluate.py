@@ -168,6 +168,7 @@ def evaluate_module(
     seed: int,
     with_greedy: bool = False,
     presets: Sequence[str] = (),
+    trained: Sequence[int] = (),
     each_tick: Callable[[], None] | None = None,
     keep: Callable[[Games, Sequence[int]], Mapping[str, float]] | None = None,
     keep_tracks: bool = False,
@@ -182,6 +183,7 @@ def evaluate_module(
         seed: of the sampled actions.
         with_greedy: also play greedily (a team can deadlock that way).
         presets: other difficulties whose win rate is wanted too.
+        trained: seeds of training levels, to see whether they are won more often.
         each_tick: called at every tick, for a watchdog.
         keep: told of the sampled games and their level seeds; returns metrics of its own.
         keep_tracks: whether it is told what was done as well, for replays.
@@ -201,6 +203,10 @@ def evaluate_module(
         found["eval/win_rate_greedy"] = float(play(True).wins.mean())
     for preset in presets:
         found[f"eval/win_rate_{preset}"] = float(play(False, preset).wins.mean())
+    if len(trained):
+        actor = NetworkActor({"team": module}, greedy=False, seed=seed)
+        of_training = play_levels(actor, config, trained, held_out=False, each_tick=each_tick)
+        found["eval/win_rate_trained"] = float(of_training.wins.mean())
     found["eval/objective"] = objective(
         found["eval/win_rate"], found["eval/exits"], config.num_agents, num_levels
     )

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.recipe import Recipe
-from experiments.reward_watch import NO
 from experiments.tracking import Extras
 
+NO = "no"
+"""How the verdict on a run whose reward isn't hacked begins; see `experiments/reward_watch.py`."""
 FAMILIES = ("eval/", "behaviour/", "reward/", "train/", "time/")
 
 # Our name: RLlib's.

@@ -184,6 +184,9 @@ class SweepConfig:
     space: tuple[str, ...] = ()
     """Fields to vary. `rewards.own_block` (its usual range), `rewards.alive=0,0.02` (these
     values), `ppo.lr=1e-4:1e-2` (uniformly between), `ppo.lr=1e-4:1e-2:log` (log-uniformly)."""
+    variants: tuple[str, ...] = ()
+    """Named variants, all of which are trained: `no memory: model.lstm=false`. A pattern stands for
+    all fields that match it: `no crumbs: rewards.progress_*=0`; `base:` changes nothing."""
     search: Search = "random"
     """`random` draws `num_trials` variants; `grid` takes every combination of listed values;
     `optuna` proposes each variant by what the earlier ones reached (Akiba et al. 2019)."""
@@ -275,12 +278,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         self.ppo.check(self.algorithm, self.env.num_agents)
+        if self.algorithm != "segment_ppo":
+            for name, off in (("mode", "none"), ("num_levels", 0)):
+                if (value := getattr(self.curriculum, name)) != off:
+                    raise BadInputError(
+                        f"curriculum.{name} is {value!r}, which RLlib's own runners don't know; "
+                        f"choose --algorithm segment_ppo or leave it at {off}."
+                    )
         if self.curriculum.mode != "none":
-            if self.algorithm != "segment_ppo":
-                raise BadInputError(
-                    f"curriculum.mode is {self.curriculum.mode!r}, which RLlib's own runners don't "
-                    "know; choose --algorithm segment_ppo or --curriculum.mode none."
-                )
             for name in self.curriculum.rungs:
                 if name not in known_presets():
                     raise unknown_name("preset", name, known_presets())

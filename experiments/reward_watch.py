@@ -19,6 +19,7 @@ from algorithms.play import Games
 from env.errors import BadInputError
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments.evaluate import ScriptedActor, held_out_seeds, play_levels
+from experiments.metrics import NO
 from experiments.statistics import wilson
 
 NUM_REFERENCE_LEVELS = 32
@@ -31,8 +32,6 @@ WON = 0.9
 """Win rate from which on it doesn't matter what else pays."""
 IN_A_ROW = 2
 """Evaluations that must agree, on a flag and on taking it back."""
-NO = "no"
-"""How the verdict on a run that isn't flagged begins."""
 
 
 @dataclass(frozen=True, kw_only=True)

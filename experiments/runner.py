@@ -20,7 +20,16 @@ from experiments import session
 from experiments.guards import explain
 from experiments.metrics import extras_of, metrics_of, step_of
 from experiments.recipe import Recipe
-from experiments.space import SEED, Dimension, count_trials, parse_space, to_tune, variant_name
+from experiments.space import (
+    SEED,
+    Dimension,
+    count_draws,
+    count_trials,
+    parse_space,
+    to_tune,
+    variant_name,
+    varied_fields,
+)
 from experiments.tracking import (
     DEFAULT_TRACKING_URI,
     RunInfo,
@@ -308,7 +317,7 @@ class _Experiment:
                         step_of=step_of,
                         num_steps=recipe.run.env_steps,
                         extras_of=extras_of,
-                        varied=[one.field for one in self.dimensions],
+                        varied=varied_fields(self.dimensions, recipe),
                         strips=list(STRIPS.values()) if recipe.evaluation.replays else [],
                     ),
                 ],
@@ -316,11 +325,10 @@ class _Experiment:
         )
 
     def _num_samples(self) -> int:
-        """How often Tune draws: a grid is one draw, and so is a single trial."""
-        sweep = self.recipe.sweep
-        if not self.dimensions or sweep.search == "grid":
-            return 1
-        return self.num_trials if sweep.search == "optuna" else sweep.num_trials
+        """How often Tune draws; it repeats optuna's proposals for every seed."""
+        if self.recipe.sweep.search == "optuna" and self.dimensions:
+            return self.num_trials
+        return count_draws(self.dimensions, self.recipe)
 
     def _num_checkpoints(self) -> int | None:
         """How many each trial keeps. PBT may send others on from an old one: it needs all."""
@@ -404,7 +412,7 @@ def common_tags(recipe: Recipe) -> dict[str, str]:
 
 def describe_parent(recipe: Recipe, name: str, dimensions: tuple[Dimension, ...]) -> RunInfo:
     """The sweep's own run."""
-    varied = ", ".join(one.field for one in dimensions) or "nothing"
+    varied = ", ".join(varied_fields(dimensions, recipe)) or "nothing"
     return RunInfo(
         name=name,
         params=recipes.flatten(recipe),

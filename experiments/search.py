@@ -7,7 +7,7 @@ from typing import Any
 
 from env.errors import BadInputError
 from experiments.recipe import Recipe
-from experiments.space import SEED, Dimension
+from experiments.space import SEED, VARIANT, Dimension
 from experiments.trial import ENV_STEPS, OBJECTIVE
 
 
@@ -94,6 +94,11 @@ def check_sweep(recipe: Recipe, dimensions: tuple[Dimension, ...]) -> None:
             f"optuna can't choose {SEED}: a seed has no merit; give --sweep.num-seeds, and each "
             "proposal is trained with as many."
         )
+    if sweep.search == "optuna" and VARIANT in fields:
+        raise BadInputError(
+            "optuna proposes values, not named variants; drop sweep.variants, or choose "
+            "--sweep.search random."
+        )
     if sweep.scheduler == "asha" and sweep.grace_env_steps > env_steps:
         raise BadInputError(
             f"asha leaves every trial {sweep.grace_env_steps} env steps, but a trial has only "
@@ -115,6 +120,11 @@ def _check_pbt(recipe: Recipe, fields: list[str]) -> None:
         raise BadInputError(
             "pbt hands checkpoints from trial to trial, so seeds don't stay apart; drop "
             "--sweep.num-seeds, or choose another --sweep.scheduler."
+        )
+    if VARIANT in fields:
+        raise BadInputError(
+            "pbt would mix named variants; drop sweep.variants, or choose another "
+            "--sweep.scheduler."
         )
     if set(fields) <= {SEED}:
         raise BadInputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,10 @@ from experiments.recipe import Recipe
 
 SEED = "run.seed"
 """The field that doesn't make a variant: every variant is trained with all its seeds."""
+VARIANT = "variant"
+"""Key of a Tune config: the name of one of `sweep.variants`."""
+LISTED = (SEED, VARIANT)
+"""Keys of which every value is taken, however the rest is searched."""
 FIXED = (
     "name",
     "curriculum.rungs",
@@ -109,6 +114,54 @@ def _range(text: str, name: str, domain: str, recipe: Recipe, *, is_integer: boo
     return Dimension(field=name, low=low, high=high, is_log=is_log, is_integer=is_integer)
 
 
+def parse_variant(text: str, recipe: Recipe) -> tuple[str, dict[str, Any]]:
+    """Reads a named variant, `NAME: FIELD=VALUE ...`, and checks it against the recipe.
+
+    Returns:
+        Its name, and values by dotted field name.
+
+    Raises:
+        BadInputError: no name, no such field, or a value that the field refuses.
+    """
+    name, colon, rest = text.partition(":")
+    name = name.strip()
+    if not colon or not name:
+        raise BadInputError(
+            f"the variant {text!r} has no name; write NAME: FIELD=VALUE FIELD=VALUE."
+        )
+    known = recipes.flatten(recipe)
+    changes: dict[str, Any] = {}
+    for part in rest.split():
+        pattern, equals, value = part.partition("=")
+        pattern = pattern.replace("-", "_")
+        fields = [one for one in known if fnmatch.fnmatchcase(one, pattern)]
+        if not fields:
+            raise unknown_name(f"field of the variant {name!r}", pattern, known)
+        for field in fields:
+            if field in FIXED or field.startswith("sweep.") or field == SEED:
+                raise BadInputError(f"the variant {name!r} can't change {field}.")
+            if not equals:
+                raise BadInputError(f"the variant {name!r} gives {field} no value.")
+            changes[field] = parse_text(part, value, hint_of(recipe, field), known[field])
+    recipes.replace(recipe, changes)  # refused now, not in the middle of a sweep
+    return name, changes
+
+
+def parse_variants(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The named variants of a recipe's sweep: name, and values by dotted field name.
+
+    Raises:
+        BadInputError: one makes no sense, or a name is given twice.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for text in recipe.sweep.variants:
+        name, changes = parse_variant(text, recipe)
+        if name in found:
+            raise BadInputError(f"two variants are called {name!r}; each needs a name of its own.")
+        found[name] = changes
+    return found
+
+
 def parse_space(recipe: Recipe) -> tuple[Dimension, ...]:
     """All dimensions of the recipe's sweep, the seeds included.
 
@@ -116,6 +169,13 @@ def parse_space(recipe: Recipe) -> tuple[Dimension, ...]:
         BadInputError: nothing varies, a field varies twice, or a grid over a range.
     """
     dimensions = [parse_dimension(text, recipe) for text in recipe.sweep.space]
+    if variants := parse_variants(recipe):
+        dimensions.append(Dimension(field=VARIANT, values=tuple(variants)))
+        twice = {one.field for one in dimensions} & {
+            name for of in variants.values() for name in of
+        }
+        if twice:
+            raise BadInputError(f"{min(twice)} varies in sweep.space and in sweep.variants.")
     for one in dimensions:
         if one.field == SEED and not one.values:
             raise BadInputError(f"{SEED} has a range; list its values or give --sweep.num-seeds.")
@@ -143,29 +203,40 @@ def parse_space(recipe: Recipe) -> tuple[Dimension, ...]:
 
 
 def to_tune(dimensions: tuple[Dimension, ...], *, is_grid: bool) -> dict[str, Any]:
-    """Tune's `param_space` of these dimensions. Seeds are always a grid: each variant has all."""
+    """Tune's `param_space` of these dimensions. Seeds and named variants are always a grid."""
     from ray import tune
 
     space: dict[str, Any] = {}
     for one in dimensions:
         if one.values:
-            of = tune.grid_search if is_grid or one.field == SEED else tune.choice
+            of = tune.grid_search if is_grid or one.field in LISTED else tune.choice
             space[one.field] = of(one.domain())
         else:
             space[one.field] = one.domain()
     return space
 
 
+def count_draws(dimensions: tuple[Dimension, ...], recipe: Recipe) -> int:
+    """How often Tune draws: everything that is listed comes with every draw."""
+    is_drawn = any(one.field not in LISTED for one in dimensions)
+    return recipe.sweep.num_trials if is_drawn and recipe.sweep.search != "grid" else 1
+
+
 def count_trials(dimensions: tuple[Dimension, ...], recipe: Recipe) -> int:
     """How many trials the sweep has."""
+    count = count_draws(dimensions, recipe)
     if recipe.sweep.search == "optuna":
-        return recipe.sweep.num_trials * recipe.sweep.num_seeds
-    is_random = recipe.sweep.search == "random"
-    count = recipe.sweep.num_trials if is_random else 1
+        return count * recipe.sweep.num_seeds
     for one in dimensions:
-        if not is_random or one.field == SEED:
+        if recipe.sweep.search == "grid" or one.field in LISTED:
             count *= len(one.values)
     return count
+
+
+def varied_fields(dimensions: tuple[Dimension, ...], recipe: Recipe) -> list[str]:
+    """Fields that differ between trials, but for the seed."""
+    named = {field: None for changes in parse_variants(recipe).values() for field in changes}
+    return [one.field for one in dimensions if one.field not in LISTED] + list(named)
 
 
 def variant_name(config: dict[str, Any]) -> str:
@@ -173,6 +244,9 @@ def variant_name(config: dict[str, Any]) -> str:
     parts = []
     for name, value in config.items():
         if name in ("recipe", SEED) or name.startswith("__"):
+            continue
+        if name == VARIANT:
+            parts.append(str(value))
             continue
         text = f"{value:.3g}" if isinstance(value, float) else str(value)
         parts.append(f"{name.rsplit('.', 1)[-1]}={text}")

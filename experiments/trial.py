@@ -22,6 +22,7 @@ from experiments import recipe as recipes
 from experiments.metrics import mean_of, train_metrics
 from experiments.recipe import Recipe
 from experiments.reward_watch import RewardWatch
+from experiments.space import VARIANT, parse_variants
 
 ENV_STEPS = "env_steps"
 """Key of a result: ticks sampled so far, all games together."""
@@ -53,7 +54,10 @@ REPEAT = "__trial_index__"
 def build_recipe(config: dict[str, Any]) -> Recipe:
     """The recipe of a Tune config: `recipe` as plain data, fields to vary by dotted name."""
     base = recipes.from_dict(config["recipe"])
-    varied = {name: value for name, value in config.items() if name not in ("recipe", REPEAT)}
+    apart = ("recipe", REPEAT, VARIANT)
+    varied = {name: value for name, value in config.items() if name not in apart}
+    if VARIANT in config:
+        varied = parse_variants(base)[config[VARIANT]] | varied
     if REPEAT in config:
         varied["run.seed"] = base.run.seed + int(config[REPEAT])
     changed: Recipe = recipes.replace(base, varied)
@@ -254,11 +258,20 @@ class Trial(tune.Trainable):
                 seed=recipe.run.seed,
                 with_greedy=final,
                 presets=settings.presets if final else (),
+                trained=self._trained_levels(settings.num_final_levels) if final else (),
                 each_tick=watchdog.beat,
                 keep=keep,
                 keep_tracks=settings.replays,
             )
         return metrics, kept
+
+    def _trained_levels(self, count: int) -> list[int]:
+        """Seeds of the newest training levels of the recipe's own preset; none if they are few."""
+        from env.pico_park import presets
+
+        of_preset = self._levels[:, 1] == presets().index(self.recipe.env.preset)
+        seeds: list[int] = self._levels[of_preset, 0].tolist()[-count:]
+        return seeds if len(seeds) == count else []
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """RLlib's checkpoint, the portable policy beside it, and a manifest, written last."""

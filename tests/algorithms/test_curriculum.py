@@ -195,3 +195,17 @@ def test_another_modes_state_is_left_alone() -> None:
     other.set_state(one.get_state())
     assert other.num_open == len(RUNGS)
     other.draw()
+
+
+@pytest.mark.parametrize("mode", ["ladder", "learnability"])
+def test_training_can_be_held_to_a_few_levels(mode: str) -> None:
+    one = make(mode, num_levels=3)
+    found = [one.draw() for _ in range(300)]
+    assert {level.seed for level in found} == {0, 1, 2}
+    assert not any(level.held_out for level in found)
+    assert all(level.seed is None for level in [make(mode).draw() for _ in range(20)])
+
+
+def test_a_negative_number_of_levels_is_refused() -> None:
+    with pytest.raises(BadInputError, match="num_levels is -1"):
+        CurriculumConfig(num_levels=-1)

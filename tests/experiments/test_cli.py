@@ -47,7 +47,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "xyz",
-            "unknown verb 'xyz'; there are: doctor, evaluate, play, replay, sweep, train, watch",
+            "unknown verb 'xyz'; there are: doctor, evaluate, play, replay, rescore, sweep, train",
         ),
         ("trian smoke", "did you mean 'train'"),
         ("train smok", "did you mean 'smoke'"),

@@ -14,7 +14,8 @@ from env.batch import BatchedGame
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments import reward_watch
 from experiments.evaluate import RandomActor, ScriptedActor, play_levels
-from experiments.reward_watch import NO, Reference, RewardWatch
+from experiments.metrics import NO
+from experiments.reward_watch import Reference, RewardWatch
 
 SLOW = PicoParkConfig(preset="meadow", length=25, time_limit=300)
 """The screen stands still: who only waits stays alive until time is up."""

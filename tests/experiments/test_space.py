@@ -12,7 +12,7 @@ from env.errors import BadInputError
 from experiments import recipe as recipes
 from experiments.recipe import Recipe
 from experiments.recipes import find_recipe
-from experiments.search import make_searcher
+from experiments.search import check_sweep, make_searcher
 from experiments.space import (
     Dimension,
     count_trials,
@@ -20,6 +20,7 @@ from experiments.space import (
     parse_space,
     to_tune,
     variant_name,
+    varied_fields,
 )
 from experiments.trial import build_recipe
 
@@ -30,7 +31,7 @@ def make(*space: str, **sweep: Any) -> Recipe:
     return recipe
 
 
-def variants(recipe: Recipe) -> list[dict[str, Any]]:
+def variants(recipe: Recipe, draws: int = 0) -> list[dict[str, Any]]:
     """The configs that Tune makes of a sweep, without running it."""
     dimensions = parse_space(recipe)
     is_grid = recipe.sweep.search == "grid"
@@ -39,7 +40,7 @@ def variants(recipe: Recipe) -> list[dict[str, Any]]:
         "any",
         tune.Trainable,
         config={"recipe": recipes.to_dict(recipe), **to_tune(dimensions, is_grid=is_grid)},
-        num_samples=1 if is_grid else recipe.sweep.num_trials,
+        num_samples=draws or (1 if is_grid else recipe.sweep.num_trials),
     )
     searcher.add_configurations([experiment])
     configs = []
@@ -231,3 +232,72 @@ def test_a_variant_is_named_by_what_it_varies() -> None:
     config = {"recipe": {}, "rewards.team_share": 0.2, "rewards.alive": 1 / 3, "run.seed": 4}
     assert variant_name(config) == "team_share=0.2 alive=0.333"
     assert variant_name({"recipe": {}}) == "base"
+
+
+# -- named variants
+
+NAMED = ("base:", "no crumbs: rewards.progress_*=0", "blind: model.encoder=mlp ppo.lr=1e-3")
+
+
+def test_named_variants_are_all_trained_with_every_seed() -> None:
+    recipe = make(variants=NAMED, num_seeds=2, search="random", num_trials=7)
+    assert count_trials(parse_space(recipe), recipe) == 6
+    found = variants(recipe, draws=1)
+    names = [(variant_name(one), build_recipe(one).run.seed) for one in found]
+    assert sorted(names) == sorted(
+        (name, seed) for name in ("base", "no crumbs", "blind") for seed in (0, 1)
+    )
+    by_name = {variant_name(one): build_recipe(one) for one in found if one["run.seed"] == 0}
+    crumbs = {
+        name: value
+        for name, value in by_name["no crumbs"].rewards.by_term().items()
+        if name.startswith("progress_")
+    }
+    assert len(crumbs) == 4 and set(crumbs.values()) == {0.0}
+    assert by_name["blind"].model.encoder == "mlp" and by_name["blind"].ppo.lr == 1e-3
+    assert by_name["base"].rewards == recipe.rewards
+
+
+def test_named_variants_cross_with_a_space() -> None:
+    recipe = make("rewards.alive=0,0.02", variants=NAMED, search="grid")
+    assert count_trials(parse_space(recipe), recipe) == 6
+    assert len({variant_name(one) for one in variants(recipe)}) == 6
+
+
+def test_what_differs_is_named_for_charts() -> None:
+    recipe = make("rewards.alive=0,0.02", variants=NAMED[2:], num_seeds=2, search="grid")
+    assert varied_fields(parse_space(recipe), recipe) == [
+        "rewards.alive",
+        "model.encoder",
+        "ppo.lr",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("space", "named", "words"),
+    [
+        ((), ("nameless",), "has no name"),
+        ((), (": rewards.alive=1",), "has no name"),
+        ((), ("a:", "a: rewards.alive=1"), "two variants are called 'a'"),
+        ((), ("a: rewards.aliv=1",), "did you mean 'rewards.alive'"),
+        ((), ("a: rewards.alive",), "gives rewards.alive no value"),
+        ((), ("a: rewards.alive=much",), "'much' is not a number"),
+        ((), ("a: run.seed=3",), "can't change run.seed"),
+        ((), ("a: run.storage=x",), "can't change run.storage"),
+        ((), ("a: sweep.num_trials=3",), "can't change sweep"),
+        ((), ("a: ppo.minibatch=100",), "no whole number of segments"),
+        (("rewards.alive=0,1",), ("a: rewards.alive=1",), "varies in sweep.space and"),
+    ],
+)
+def test_a_variant_that_makes_no_sense_is_refused(
+    space: tuple[str, ...], named: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(BadInputError, match=words):
+        parse_space(make(*space, variants=named, search="grid"))
+
+
+@pytest.mark.parametrize("how", [{"search": "optuna"}, {"scheduler": "pbt"}])
+def test_variants_are_named_not_proposed(how: dict[str, str]) -> None:
+    recipe = make("rewards.alive=0:1", variants=NAMED, **{"search": "random"} | how)
+    with pytest.raises(BadInputError, match="named variants"):
+        check_sweep(recipe, parse_space(recipe))
