@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.runner import TrialResult
+    from experiments.study import TrialResult
 
 
 def paired(

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.runner import StudyResult, TrialResult
+from experiments.runner import StudyResult
+from experiments.study import TrialResult
 
 PICTURE = "sweep.png"
 
@@ -98,9 +99,7 @@ def _draw_bars(axes: Any, trials: Sequence[TrialResult], shades: Sequence[Any]) 
 
 def _draw_curves(axes: Any, trials: Sequence[TrialResult], shades: Sequence[Any]) -> None:
     for trial, shade in zip(trials, shades, strict=True):
-        points = [
-            (r["env_steps"], r["eval/win_rate"]) for r in trial.history if "eval/win_rate" in r
-        ]
+        points = [(one["env_steps"], one["eval/win_rate"]) for one in trial.evaluations]
         axes.plot(*zip(*points, strict=True), color=shade, marker="o", markersize=3, linewidth=1.6)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="x", style="sci", scilimits=(3, 3), useMathText=True)

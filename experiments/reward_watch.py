@@ -28,6 +28,8 @@ FARMED_SHARE = 0.15
 """Of a victory's pay, from which on farming counts. Runs that learn well stay below .05."""
 USELESS_SHARE = 0.1
 """Of cats' ticks in play, from which on useless shots count. Runs that learn well reach .04."""
+USELESS_RISE = 1.5
+"""And by how much that share must have risen: who acts at random shoots for nothing as well."""
 WON = 0.9
 """Win rate from which on it doesn't matter what else pays."""
 IN_A_ROW = 2
@@ -140,11 +142,14 @@ class RewardWatch:
         amounts = _amounts(games, np.ones(len(games.records), np.bool_))
         pay = sum(self.rewards.by_term()[name] * amount for name, amount in amounts.items())
         low, _ = wilson(wins, len(games.wins))
+        useless = amounts["wasted_shot"] + amounts["foreign_block"]
+        ticks = float(games.records["active_ticks"].mean()) / self.config.num_agents
         now = {
             "env_steps": env_steps,
             "win_rate": wins / len(games.wins),
             "low": low,
             "return": pay,
+            "useless": useless / max(1.0, ticks),
         }
         farmed = self._reference.farmed(games, self.rewards)
         found = self._judge(games, amounts, farmed, now)
@@ -177,12 +182,10 @@ class RewardWatch:
         has_risen = now["return"] > self._seen[0]["return"]
         is_stuck = now["low"] <= before["win_rate"] and now["win_rate"] < WON
         if not (farmed[term] > 0 and is_farmed and has_risen and is_stuck):
-            useless = amounts["wasted_shot"] + amounts["foreign_block"]
-            ticks = float(games.records["active_ticks"].mean()) / self.config.num_agents
-            if useless <= USELESS_SHARE * ticks:
+            if now["useless"] <= max(USELESS_SHARE, USELESS_RISE * self._seen[0]["useless"]):
                 return None
             term = "wasted_shot"
-            amounts = {**amounts, term: useless}
+            amounts = {**amounts, term: amounts["wasted_shot"] + amounts["foreign_block"]}
         return Finding(
             term=term,
             amount=amounts[term],

@@ -30,6 +30,7 @@ from experiments.space import (
     variant_name,
     varied_fields,
 )
+from experiments.study import RECIPE_FILE, TrialResult
 from experiments.tracking import (
     DEFAULT_TRACKING_URI,
     RunInfo,
@@ -40,8 +41,6 @@ from experiments.tracking import (
 
 Resume = Literal["auto", "never", "must"]
 
-RECIPE_FILE = "recipe.json"
-"""The recipe that an experiment folder was started with."""
 LOCK_FILE = "lock"
 """Held by the process that runs the experiment."""
 DONE_FILE = "finished"
@@ -50,36 +49,6 @@ SPOOL = "tracking"
 """Folder of what MLflow is yet to be told."""
 DRAIN_S = 20.0
 """How long the end of a run waits for MLflow to take what is left, seconds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialResult:
-    """What came of one trial."""
-
-    trial_id: str
-    """Tune's id."""
-    variant: str
-    """What it varies, short."""
-    config: dict[str, Any]
-    """Varied fields by dotted name."""
-    history: tuple[dict[str, Any], ...]
-    """Its reports in the order of env steps, each step once."""
-    folder: Path
-    """Where its files are."""
-    error: str
-    """Why it failed; empty if it didn't."""
-
-    @property
-    def final(self) -> dict[str, Any]:
-        """The last evaluation's metrics; empty if there was none."""
-        judged = [one for one in self.history if "eval/win_rate" in one]
-        return judged[-1] if judged else {}
-
-    @property
-    def policy(self) -> Path | None:
-        """The newest portable policy."""
-        found = sorted(self.folder.glob("checkpoint_*/policy/policy.json"))
-        return found[-1].parent if found else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,6 +313,7 @@ class _Experiment:
 
     def _result_of(self, result: Any) -> TrialResult:
         from experiments.history import read_history
+        from experiments.trial import build_recipe
 
         config = dict(result.config or {})  # None before the first report
         folder = Path(result.path)
@@ -355,6 +325,7 @@ class _Experiment:
             history=read_history(folder),
             folder=folder,
             error=error,
+            recipe=build_recipe(config) if config else None,
         )
 
 

@@ -23,6 +23,7 @@ from experiments.metrics import mean_of, train_metrics
 from experiments.recipe import Recipe
 from experiments.reward_watch import RewardWatch
 from experiments.space import VARIANT, parse_variants
+from experiments.study import note_trial
 
 ENV_STEPS = "env_steps"
 """Key of a result: ticks sampled so far, all games together."""
@@ -83,6 +84,8 @@ class Trial(tune.Trainable):
         guards.check_not_stopped(self.folder)
         self._crash_log = CrashLog(self.folder, "trial")
         self.recipe = build_recipe(config)
+        self._varied = {name: value for name, value in config.items() if name != "recipe"}
+        note_trial(self.folder, str(self.trial_id), self._varied, self.recipe)
         torch.set_num_threads(self.recipe.run.num_threads)
         self.algorithm = algorithm_config(self.recipe, str(self.folder)).build_algo()
         self.guard = guards.RunnerGuard(
@@ -91,7 +94,6 @@ class Trial(tune.Trainable):
             max_failures=self.recipe.run.max_failures,
         )
         self.watch = RewardWatch(self.recipe.env, self.recipe.rewards)
-        self._varied = {name: value for name, value in config.items() if name != "recipe"}
         self._notice = ""
         self._env_steps = 0
         self._objective = 0.0

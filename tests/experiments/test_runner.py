@@ -27,7 +27,8 @@ from env.errors import BadInputError
 from experiments import cli, runner
 from experiments.history import HISTORY_FILE, History, read_history
 from experiments.metrics import FAMILIES
-from experiments.runner import DONE_FILE, SPOOL, StudyResult, TrialResult
+from experiments.runner import DONE_FILE, SPOOL, StudyResult
+from experiments.study import TrialResult
 from experiments.tracking import audit
 from experiments.tracking.charts import TAG
 

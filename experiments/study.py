@@ -1,0 +1,201 @@
+"""What experiments leave in their folders, read back: trials, their reports, what they played."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from env.errors import BadInputError, unknown_name
+from experiments import recipe as recipes
+from experiments.guards import STOPPED_FILE
+from experiments.recipe import Recipe
+from experiments.space import LISTED, variant_name
+
+RECIPE_FILE = "recipe.json"
+"""The recipe that an experiment folder was started with."""
+TRIAL_FILE = "trial.json"
+"""What a trial's folder says of it: id, what it varies, its whole recipe."""
+KINDS = ("sweep", "train")
+"""How the folders of a study's experiments are called, with a date behind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What came of one trial."""
+
+    trial_id: str
+    """Tune's id."""
+    variant: str
+    """What it varies, short."""
+    config: dict[str, Any]
+    """Varied fields by dotted name, a named variant's name, and the seed."""
+    history: tuple[dict[str, Any], ...]
+    """Its reports in the order of env steps, each step once."""
+    folder: Path
+    """Where its files are."""
+    error: str
+    """Why it failed; empty if it didn't."""
+    recipe: Recipe | None = None
+    """What it trained; None where that is not known, as before a first report."""
+
+    @property
+    def seed(self) -> int:
+        """Of its training."""
+        return self.recipe.run.seed if self.recipe else 0
+
+    @property
+    def evaluations(self) -> tuple[dict[str, Any], ...]:
+        """The reports that came with an evaluation."""
+        return tuple(one for one in self.history if "eval/win_rate" in one)
+
+    @property
+    def final(self) -> dict[str, Any]:
+        """The last evaluation's metrics; empty if there was none."""
+        return self.evaluations[-1] if self.evaluations else {}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has trained to the end of its recipe."""
+        return bool(self.history and self.history[-1].get("done"))
+
+    @property
+    def policy(self) -> Path | None:
+        """The newest portable policy."""
+        found = sorted(self.folder.glob("checkpoint_*/policy/policy.json"))
+        return found[-1].parent if found else None
+
+    def kept(self, what: str) -> Path | None:
+        """Where the last evaluation's `replays` or `episodes` lie, though the folder has moved."""
+        said = self.final.get(what)
+        if not said:
+            return None
+        path = self.folder / what / Path(said).name
+        return path if path.exists() else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One experiment as it stands: finished, interrupted or running."""
+
+    name: str
+    folder: Path
+    recipe: Recipe
+    """What it was started with."""
+    trials: tuple[TrialResult, ...]
+    """In the order in which they were made."""
+
+    @property
+    def variants(self) -> dict[str, tuple[TrialResult, ...]]:
+        """Trials with an evaluation, by what they vary, each variant's by seed."""
+        found: dict[str, list[TrialResult]] = {}
+        for trial in self.trials:
+            if trial.final:
+                found.setdefault(trial.variant, []).append(trial)
+        return {
+            name: tuple(sorted(of, key=lambda one: (one.seed, one.trial_id)))
+            for name, of in found.items()
+        }
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Fields that differ between its trials' recipes, but for the seed."""
+        flat = [recipes.flatten(one.recipe) for one in self.trials if one.recipe and one.final]
+        if not flat:
+            return ()
+        return tuple(
+            name
+            for name, value in flat[0].items()
+            if name not in LISTED and any(one[name] != value for one in flat)
+        )
+
+
+def note_trial(folder: Path, trial_id: str, config: Mapping[str, Any], recipe: Recipe) -> None:
+    """Writes down what a trial is, in its own folder.
+
+    Args:
+        folder: the trial's.
+        trial_id: Tune's.
+        config: what it varies.
+        recipe: all of it.
+    """
+    data = {"trial_id": trial_id, "config": dict(config), "recipe": recipes.to_dict(recipe)}
+    temporary = folder / f".{TRIAL_FILE}"
+    temporary.write_text(json.dumps(data, indent=2) + "\n")
+    temporary.replace(folder / TRIAL_FILE)
+
+
+def read_trial(folder: Path) -> TrialResult:
+    """A trial's result from its folder.
+
+    Raises:
+        BadInputError: what it says of itself can't be read.
+    """
+    from experiments.history import read_history
+
+    try:
+        data = json.loads((folder / TRIAL_FILE).read_text())
+        config = dict(data["config"])
+        recipe = recipes.from_dict(data["recipe"])
+        trial_id = str(data["trial_id"])
+    except BadInputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(
+            f"{folder / TRIAL_FILE} can't be read ({error}); remove that folder to do without it."
+        ) from error
+    try:
+        reason = str(json.loads((folder / STOPPED_FILE).read_text())["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        reason = ""
+    return TrialResult(
+        trial_id=trial_id,
+        variant=variant_name(config),
+        config=config,
+        history=read_history(folder),
+        folder=folder,
+        error=reason,
+        recipe=recipe,
+    )
+
+
+def load_study(name: str, storage: str = "results") -> Study:
+    """The experiment that a STUDY names.
+
+    Args:
+        name: an experiment's folder, a study's folder, or its name; of several experiments the
+            newest sweep, and without one the newest training.
+        storage: folder that studies lie in.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        folder = Path(storage) / name
+    if not folder.is_dir():
+        known = sorted(one.name for one in Path(storage).glob("*") if one.is_dir())
+        if known:
+            raise unknown_name("study", name, known)
+        raise BadInputError(
+            f"there is no study {name!r}, and no folder {storage}; `make sweep` makes one."
+        )
+    if not (folder / RECIPE_FILE).is_file():
+        found = [one for kind in KINDS for one in sorted(folder.glob(f"{kind}-*"), reverse=True)]
+        found = [one for one in found if (one / RECIPE_FILE).is_file()]
+        if not found:
+            raise BadInputError(f"{folder} holds no experiment; name one with {RECIPE_FILE} in it.")
+        folder = found[0]
+    try:
+        recipe = recipes.from_dict(json.loads((folder / RECIPE_FILE).read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"{folder / RECIPE_FILE} can't be read ({error}).") from error
+    trials = sorted(folder.glob(f"*/{TRIAL_FILE}"), key=lambda one: one.parent.name)
+    return Study(
+        name=recipe.study,
+        folder=folder,
+        recipe=recipe,
+        trials=tuple(read_trial(one.parent) for one in trials),
+    )
