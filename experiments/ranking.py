@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from experiments.metrics import NO
 from experiments.runner import StudyResult
 from experiments.study import TrialResult
 
@@ -45,9 +46,13 @@ def ranking_table(trials: Sequence[TrialResult]) -> Table:
 
 
 def print_ranking(result: StudyResult, console: Console) -> None:
-    """The ranking, if there is one, and every trial that failed with its reason."""
+    """The ranking, if there is one, and every trial whose reward is hacked or that failed."""
     if result.ranking:
         console.print(ranking_table(result.ranking))
+    for trial in result.ranking:
+        if not (verdict := str(trial.final.get("hacked", NO))).startswith(NO):
+            line = f"hacked?   {trial.variant}: {verdict}"
+            console.print(line, highlight=False, soft_wrap=True)
     for trial in result.trials:
         if trial.error:
             line = f"failed: {trial.variant}: {trial.error}"

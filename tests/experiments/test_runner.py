@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from env.errors import BadInputError
-from experiments import cli, runner
+from experiments import cli, ranking, runner
 from experiments.history import HISTORY_FILE, History, read_history
 from experiments.metrics import FAMILIES
 from experiments.runner import DONE_FILE, SPOOL, StudyResult
@@ -224,7 +225,7 @@ def test_a_finished_sweep_is_not_resumed(main: Main, sweep: Sweep) -> None:
     assert call.status == 2 and "no unfinished sweep" in call.err
 
 
-def fake_result(variant: str, objective: float, **final: float) -> TrialResult:
+def fake_result(variant: str, objective: float, **final: Any) -> TrialResult:
     history = ({"env_steps": 5, "eval/win_rate": 0.5, "eval/objective": objective, **final},)
     return TrialResult(
         trial_id=variant,
@@ -247,6 +248,16 @@ def test_the_ranking_goes_by_the_objective_of_what_was_judged() -> None:
         interrupted=False,
     )
     assert [one.variant for one in result.ranking] == ["b", "d", "a"]
+
+
+def test_a_hacked_run_is_named_below_the_ranking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "ranking_table", lambda trials: "the table")
+    verdicts = {"a": "the return rises by alive", "b": "no", "c": "no longer, since 9; by alive"}
+    trials = [fake_result(name, 0.5, hacked=verdict) for name, verdict in verdicts.items()]
+    result = SimpleNamespace(ranking=trials, trials=trials)
+    out = io.StringIO()
+    ranking.print_ranking(result, Console(file=out, width=100))  # type: ignore[arg-type]
+    assert out.getvalue().splitlines() == ["the table", "hacked?   a: the return rises by alive"]
 
 
 def test_a_history_has_each_step_once_and_survives_a_torn_line(tmp_path: Path) -> None:
