@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from env.drawing import Pixels, draw
 from env.errors import BadInputError
+from env.files import in_one_piece
 from env.pico_park import Frame, PicoPark
 from env.replay import Replay, play
 
@@ -49,8 +50,10 @@ def write_video(
     """
     import av
 
-    temporary = path.with_name(f".{path.name}")
-    with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container:
+    with (
+        in_one_piece(path) as temporary,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container,
+    ):
         stream = None
         last = None
         for frame in frames(replay):
@@ -66,7 +69,6 @@ def write_video(
         for _ in range(ticks_per_second):  # the end stays a second
             container.mux(stream.encode(av.VideoFrame.from_ndarray(last, format="rgb24")))
         container.mux(stream.encode())
-    temporary.replace(path)
     return path
 
 

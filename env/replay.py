@@ -32,6 +32,7 @@ from safetensors import SafetensorError
 
 from env.batch import BatchedGame, Level
 from env.errors import BadInputError
+from env.files import in_one_piece
 from env.games import make_simulator
 
 MAGIC = b"CLOWDER\x01"
@@ -100,9 +101,8 @@ class Replay:
             {_HEADER: json.dumps(header)},
         )
         packed = zlib.compress(data, 9)
-        temporary = path.with_name(f".{path.name}")
-        temporary.write_bytes(MAGIC + hashlib.sha256(packed).digest() + packed)
-        temporary.replace(path)
+        with in_one_piece(path) as temporary:
+            temporary.write_bytes(MAGIC + hashlib.sha256(packed).digest() + packed)
         return path
 
     def simulator(self) -> BatchedGame:

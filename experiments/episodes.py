@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from algorithms.play import Games
 from env.errors import BadInputError
+from env.files import in_one_piece
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments.runs import find_folder
 
@@ -85,10 +86,8 @@ def save_episodes(path: Path, episodes: Episodes) -> Path:
         f"record.{name}": _smallest(games.records[name]) for name in games.records.dtype.names or ()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
+    with in_one_piece(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, header=np.array(json.dumps(header)), **columns)
-    temporary.replace(path)
     return path
 
 

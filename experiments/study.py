@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from env.errors import BadInputError, unknown_name
+from env.files import in_one_piece
 from experiments import recipe as recipes
 from experiments.guards import STOPPED_FILE
 from experiments.recipe import Recipe
@@ -122,9 +123,8 @@ def note_trial(folder: Path, trial_id: str, config: Mapping[str, Any], recipe: R
         recipe: all of it.
     """
     data = {"trial_id": trial_id, "config": dict(config), "recipe": recipes.to_dict(recipe)}
-    temporary = folder / f".{TRIAL_FILE}"
-    temporary.write_text(json.dumps(data, indent=2) + "\n")
-    temporary.replace(folder / TRIAL_FILE)
+    with in_one_piece(folder / TRIAL_FILE) as path:
+        path.write_text(json.dumps(data, indent=2) + "\n")
 
 
 def read_trial(folder: Path) -> TrialResult:

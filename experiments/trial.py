@@ -17,6 +17,7 @@ from ray import tune
 
 from algorithms.watchdog import CrashLog, Watchdog
 from env.errors import BadInputError
+from env.files import in_one_piece
 from experiments import guards
 from experiments import recipe as recipes
 from experiments.metrics import mean_of, train_metrics
@@ -301,9 +302,8 @@ class Trial(tune.Trainable):
             "files": files,
         }
         _release_free_memory()
-        temporary = folder / f".{MANIFEST}"
-        temporary.write_text(json.dumps(state, indent=2) + "\n")
-        temporary.replace(folder / MANIFEST)
+        with in_one_piece(folder / MANIFEST) as path:
+            path.write_text(json.dumps(state, indent=2) + "\n")
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Goes on from a checkpoint, or from the newest older one that is whole."""

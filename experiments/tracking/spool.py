@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from env.files import in_one_piece
+
 PARENT = "parent"
 """Key of the parent run."""
 
@@ -73,9 +75,8 @@ def num_points(op: Op | None) -> int:
 
 def write_atomically(path: Path, content: Mapping[str, Any]) -> None:
     """Replaces a small JSON file so that readers see the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content))
-    temporary.replace(path)
+    with in_one_piece(path) as temporary:
+        temporary.write_text(json.dumps(content))
 
 
 def read_manifest(directory: Path) -> Manifest | None:
