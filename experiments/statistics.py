@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import ndtr, stdtrit
 
 Z = 1.959964
 """Normal quantile of a two-sided 95 %."""
@@ -110,6 +108,8 @@ def mean_interval(values: ArrayLike, method: str = "t") -> Interval:
     if array.size < 2 or array.min() == array.max():
         return Interval(mean, math.nan, math.nan, method)
     error = array.std(ddof=1) / math.sqrt(array.size)
+    from scipy.special import stdtrit  # here: it takes as long to import as all the rest
+
     half = float(stdtrit(array.size - 1, 0.975) * error)
     return bounded(mean, mean - half, mean + half, method)
 
@@ -170,6 +170,8 @@ def iqm_interval(
     resampled = _trimmed_means(np.concatenate(drawn, axis=1))
     num_runs = sum(one.size for one in strata)
     freedom = num_runs - len(strata)
+    from scipy.special import ndtr, stdtrit
+
     tail = ndtr(-math.sqrt(num_runs / freedom) * stdtrit(freedom, 0.975))
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return bounded(value, low, high, method)
@@ -259,6 +261,8 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> Interval:
 
     def outside(p: float) -> float:
         return abs(p - share) - scale * math.sqrt(max(0.0, variance(p)))
+
+    from scipy.optimize import brentq
 
     return Interval(share, brentq(outside, 0, share), brentq(outside, share, 1), method)
 
