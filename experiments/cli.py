@@ -25,6 +25,8 @@ USAGE = """usage: clowder VERB ...
   train RECIPE      train one team
   sweep RECIPE      train variants of a recipe and rank them by held-out win rate
   evaluate RUN      judge a trained team on held-out levels (or `random`, `scripted`)
+  report STUDY      what an experiment found: which weight matters, and what the cats did
+  compare RUN RUN   two trained teams beside each other, level by level
   rescore RUN       what its stored games would have paid under other weights
   watch RUN|REPLAY  see a game: what each cat saw, wanted and was paid
   play RUN          take a seat in a trained team
@@ -159,10 +161,33 @@ def _run(verb: str, words: list[str]) -> int:
                 highlight=False,
                 soft_wrap=True,
             )
+    if verb == "sweep" and result.ranking and not result.interrupted:
+        _report(result, console)
     _tell_where(result, console, chart_url)
     if result.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_FAILED if any(one.error for one in result.trials) else 0
+
+
+def _report(result: Any, console: Any) -> None:
+    """The sweep's report, in its folder and among the artifacts of its own run.
+
+    The sweep has ended well whatever becomes of its report.
+    """
+    from experiments.report import make_report
+    from experiments.study import Study
+
+    study = Study(
+        name=result.recipe.study, folder=result.folder, recipe=result.recipe, trials=result.trials
+    )
+    try:
+        page = make_report(study).page
+    except Exception as error:
+        told = f"can't be made ({error}); try again with clowder report {result.folder}"
+    else:
+        result.tracker.log_artifact("parent", page.parent)
+        told = str(page)
+    console.print(f"report    {told}", highlight=False, soft_wrap=True)
 
 
 def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> None:
@@ -221,6 +246,20 @@ def rescore(words: list[str]) -> int:
     return run_rescore(words)
 
 
+def report(words: list[str]) -> int:
+    """`clowder report`."""
+    from experiments.report_cli import run_report
+
+    return run_report(words)
+
+
+def compare(words: list[str]) -> int:
+    """`clowder compare`."""
+    from experiments.compare_cli import run_compare
+
+    return run_compare(words)
+
+
 def watch(words: list[str]) -> int:
     """`clowder watch`."""
     from experiments.watch_cli import run_watch
@@ -253,6 +292,8 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "sweep": sweep,
     "evaluate": evaluate,
+    "report": report,
+    "compare": compare,
     "rescore": rescore,
     "watch": watch,
     "play": play,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from typing import Any
@@ -16,7 +17,14 @@ def hint_of(config: Any, name: str) -> Any:
     head, _, rest = name.partition(".")
     if rest:
         return hint_of(getattr(config, head), rest)
-    return typing.get_type_hints(type(config))[head]
+    kind: Any = type(config)
+    return _hints(kind)[head]
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """Type hints of a config's fields; a study's trials are a thousand times the same."""
+    return typing.get_type_hints(kind)
 
 
 def options_of(hint: Any) -> tuple[Any, ...]:

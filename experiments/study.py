@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,12 +48,12 @@ class TrialResult:
         """Of its training."""
         return self.recipe.run.seed if self.recipe else 0
 
-    @property
+    @functools.cached_property
     def evaluations(self) -> tuple[dict[str, Any], ...]:
         """The reports that came with an evaluation."""
         return tuple(one for one in self.history if "eval/win_rate" in one)
 
-    @property
+    @functools.cached_property
     def final(self) -> dict[str, Any]:
         """The last evaluation's metrics; empty if there was none."""
         return self.evaluations[-1] if self.evaluations else {}

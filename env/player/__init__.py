@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from env.files import in_one_piece
 from env.games import find_game
 from env.player.pico_park import pico_park
 from env.replay import Replay
@@ -34,9 +35,8 @@ MAX_PAGE_BYTES = 300_000
 
 def write_page(replay: Replay, path: Path, *, title: str = "") -> Path:
     """Writes the page in one piece, and returns its path."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(make_page(replay, title=title))
-    temporary.replace(path)
+    with in_one_piece(path) as temporary:
+        temporary.write_text(make_page(replay, title=title))
     return path
 
 
@@ -52,14 +52,22 @@ def make_page(replay: Replay, *, title: str = "") -> str:
     """
     title = title or headline(replay)
     data = page_data(replay) | {"title": title}
-    text = (FOLDER / "page.html").read_text()
     # `<` is written so that no text in the data can end the script.
     payload = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    text = page_template(replay.game).replace("@DATA@", payload, 1)
+    return text.replace("@TITLE@", html.escape(title), 1)
+
+
+def page_template(game: str) -> str:
+    """A game's page without its title and its data, for pages that show several games.
+
+    Where they belong it says `@DATA@` (JSON: `page_data` and `title`, with every `<` written as
+    `\\u003c`) and, before that, `@TITLE@` (escaped): to be filled in this order, the first of each.
+    """
+    text = (FOLDER / "page.html").read_text()
     parts = {
-        "TITLE": html.escape(title),
         "STYLE": (FOLDER / "style.css").read_text(),
-        "DATA": payload,
-        "SCRIPT": (FOLDER / f"{replay.game}.js").read_text() + (FOLDER / "player.js").read_text(),
+        "SCRIPT": (FOLDER / f"{game}.js").read_text() + (FOLDER / "player.js").read_text(),
     }
     for name, part in parts.items():
         text = text.replace(f"@{name}@", part, 1)

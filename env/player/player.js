@@ -373,6 +373,8 @@ document.addEventListener("keydown", (event) => {
     " ": toggle, ArrowLeft: stepBy(-step), ArrowRight: stepBy(step),
     Home: () => { stop(); seek(0); }, End: () => { stop(); seek(last); },
     n: () => jump(1), p: () => jump(-1), "+": () => faster(1), "=": () => faster(1), "-": () => faster(-1),
+    // Inside a page that shows several games: that page closes this one.
+    Escape: () => window.parent.postMessage("close", "*"),
     t: flipTheme, c: () => { $("channels").checked = !$("channels").checked; show(); },
   };
   for (let who = 0; who < data.agents; who++) keys[String(who + 1)] = () => choose(who);

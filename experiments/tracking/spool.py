@@ -27,8 +27,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from env.files import in_one_piece
-
 PARENT = "parent"
 """Key of the parent run."""
 
@@ -75,6 +73,8 @@ def num_points(op: Op | None) -> int:
 
 def write_atomically(path: Path, content: Mapping[str, Any]) -> None:
     """Replaces a small JSON file so that readers see the old content or the new, never a part."""
+    from env.files import in_one_piece  # Whose package brings numpy.
+
     with in_one_piece(path) as temporary:
         temporary.write_text(json.dumps(content))
 

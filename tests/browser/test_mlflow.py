@@ -11,9 +11,12 @@ import pytest
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments.evaluate import ScriptedActor, play_levels
 from experiments.replays import choose, make_replays, save_replays
+from experiments.report import make_report
+from experiments.study import load_study
 from experiments.tracking import RunInfo, Tracker, TrackerConfig
 from experiments.tracking.store import connect
 from experiments.tracking.ui import newest_view, running
+from tests.experiments.report.synthetic import Outcome, make_pool, make_study
 
 WAIT_MS = 60_000
 TRIAL = "alive=0.02 s1"
@@ -21,7 +24,8 @@ TRIAL = "alive=0.02 s1"
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Addresses of a served store: a sweep's `charts`, and a trial's `replay` in the artifacts."""
+    """Addresses of a served store: a sweep's `charts`, and in the artifacts its `report` and a
+    trial's `replay`."""
     root = tmp_path_factory.mktemp("mlflow")
     store = f"sqlite:///{root}/mlflow.db"
     config = PicoParkConfig(preset="meadow")
@@ -35,6 +39,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         for step in (100, 200):
             tracker.report(name, {"eval/win_rate": 0.1 * index, "train/return": 1.0}, step)
         tracker.log_replays(name, root / "replays", 200, videos=False)
+    configs = [{"rewards.own_block": value} for value in (0.0, 0.1)]
+    study = make_study(
+        root / "study", make_pool(root / "pool"), configs, lambda c, i: Outcome(win_rate=0.8 * i)
+    )
+    tracker.log_artifact("parent", make_report(load_study(str(study))).page.parent)
     tracker.share_view(["rewards.alive"], ["victory"])
     assert tracker.close(WAIT_MS / 1000)
     with socket.socket() as free:
@@ -46,10 +55,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     run_id = tracker.run_id(TRIAL)
     page = "replays/200/victory-shortest.html"
     assert page in [one.path for one in connect(store).list_artifacts(run_id, "replays/200")]
+    parent, runs = tracker.run_id(), f"{base}/#/experiments/{experiment}/runs"
+    assert "report/report.html" in [
+        one.path for one in connect(store).list_artifacts(parent, "report")
+    ]
     with running(store, str(root / "mlartifacts"), port):
         yield {
             "charts": charts,
-            "replay": f"{base}/#/experiments/{experiment}/runs/{run_id}/artifacts/{page}",
+            "report": f"{runs}/{parent}/artifacts/report/report.html",
+            "replay": f"{runs}/{run_id}/artifacts/{page}",
         }
 
 
@@ -71,4 +85,15 @@ def test_a_replay_plays_in_the_artifact_view(browser: Any, pages: dict[str, str]
     frame.wait_for_function("window.player && player.tick() === 0", timeout=WAIT_MS)
     frame.evaluate("player.seek(5)")
     assert frame.inner_text("#clock").startswith("tick 5 of")
+    page.close()
+
+
+def test_a_report_plays_games_in_the_artifact_view(browser: Any, pages: dict[str, str]) -> None:
+    page = browser.new_page(viewport={"width": 1600, "height": 1200})
+    page.goto(pages["report"])
+    frame = page.wait_for_selector("iframe", timeout=WAIT_MS).content_frame()
+    frame.wait_for_selector("#variants tbody tr", timeout=WAIT_MS)
+    frame.locator(".actions button.watch").first.click()
+    player = frame.wait_for_selector("#frame").content_frame()
+    player.wait_for_function("window.player && player.tick() === 0", timeout=WAIT_MS)
     page.close()

@@ -47,7 +47,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "xyz",
-            "unknown verb 'xyz'; there are: doctor, evaluate, play, replay, rescore, sweep, train",
+            "unknown verb 'xyz'; there are: compare, doctor, evaluate, play, replay, report, "
+            "rescore, sweep, train",
         ),
         ("trian smoke", "did you mean 'train'"),
         ("train smok", "did you mean 'smoke'"),
@@ -218,7 +219,13 @@ HEAVY = ("ray", "torch", "mlflow", "matplotlib", "tyro")
 
 
 @pytest.mark.parametrize(
-    ("words", "heavy"), [(["--help"], HEAVY), (["train", "smoke", "--help"], HEAVY[:4])]
+    ("words", "heavy"),
+    [
+        (["--help"], HEAVY),
+        (["train", "smoke", "--help"], HEAVY[:4]),
+        (["report", "study", "--help"], HEAVY[:4]),
+        (["compare", "one", "other", "--help"], HEAVY[:4]),
+    ],
 )
 def test_help_imports_nothing_heavy(tmp_path: Path, words: list[str], heavy: list[str]) -> None:
     script = (

@@ -199,6 +199,15 @@ def test_replays_can_be_left_out(main: Main, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("results/**/*.replay"))
 
 
+def test_it_leaves_a_report_beside_its_trials_and_in_mlflow(sweep: Sweep) -> None:
+    page = sweep.experiment / "report" / "report.html"
+    assert f"report    {page}" in sweep.call.out and page.stat().st_size > 10_000
+    parent, _ = runs_of(sweep.folder)
+    artifacts = client_of(sweep.folder).list_artifacts(parent.info.run_id, "report")
+    names = {"report/report.html", "report/trials.csv", "report/marl_eval.json"}
+    assert names <= {one.path for one in artifacts}
+
+
 def test_the_picture_shows_something(sweep: Sweep) -> None:
     from matplotlib import image
 

@@ -1,0 +1,320 @@
+"""The figures that a report shows, as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from env.errors import BadInputError
+from experiments.report.overview import Overview
+from experiments.report.variants import (
+    CAUSES,
+    Variant,
+    causes_of,
+    mean_of,
+    number,
+    values_of,
+)
+from experiments.response import (
+    MAX_BINS,
+    Importance,
+    Interaction,
+    importances,
+    response,
+    strongest_interaction,
+)
+from experiments.statistics import (
+    Interval,
+    paired_difference,
+    paired_share_difference,
+    probability_of_improvement,
+)
+from experiments.study import TrialResult
+
+MAX_OWN_BINS = 12
+"""Variants up to which every value of a field has a bin of its own."""
+MAX_CAUSE_ROWS = 20
+"""Variants whose causes of failure are listed."""
+SIGNIFICANT = 0.05
+"""Corrected p value below which a field is said to matter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One thing that cats do, as a column of tables."""
+
+    key: str
+    """Of the metric."""
+    title: str
+    note: str
+    """What it counts, with its unit."""
+    form: str
+    """How a number is written."""
+
+
+MEASURES = (
+    Measure(
+        key="behaviour/own_blocks",
+        title="own blocks",
+        note="blocks of their own colour shot away, an episode",
+        form="{:.1f}",
+    ),
+    Measure(
+        key="behaviour/wasted_shots",
+        title="wasted shots",
+        note="bullets that end in a wall or in nothing, an episode",
+        form="{:.1f}",
+    ),
+    Measure(
+        key="behaviour/friendly_kills",
+        title="friendly kills",
+        note="team-mates shot, an episode",
+        form="{:.2f}",
+    ),
+    Measure(
+        key="eval/episode_length", title="length", note="ticks of an episode, mean", form="{:.0f}"
+    ),
+    Measure(
+        key="behaviour/idle_share",
+        title="idle",
+        note="share of cats' ticks in play without an action",
+        form="{:.0%}",
+    ),
+    Measure(
+        key="reward/farmed",
+        title="farmed pay",
+        note="what is paid beyond what victories take, a cat and episode",
+        form="{:.2f}",
+    ),
+)
+"""What the tables show of behaviour, beside how games end."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BinRow:
+    """Trials whose values of a field are equal or near, and what their cats do."""
+
+    label: str
+    """The value, or the range."""
+    variants: tuple[Variant, ...]
+    win_rate: Interval
+    """Held out; across variants, or across the seeds of an only one."""
+    causes: Mapping[str, float]
+    """Share of games that end in each way."""
+    measures: Mapping[str, float | None]
+    """By key of `MEASURES`."""
+
+    @property
+    def trials(self) -> tuple[TrialResult, ...]:
+        """All seeds of all its variants."""
+        return tuple(trial for one in self.variants for trial in one.trials)
+
+    @property
+    def ending(self) -> str:
+        """How most games end."""
+        return max(self.causes, key=lambda one: self.causes[one])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FieldTable:
+    """One field that varied: what it explains, and what happens along it."""
+
+    name: str
+    importance: Importance | None
+    """None where fields vary one at a time."""
+    bins: tuple[BinRow, ...]
+    """In the order of their values."""
+    is_numeric: bool
+    """Whether its values are numbers, not names."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether chance alone hardly explains as much; or there is none, as runs with equal values
+        win equally often."""
+        one = self.importance
+        return one is not None and (one.p_corrected < SIGNIFICANT or one.share.value == 1)
+
+    @property
+    def best(self) -> BinRow:
+        """The bin that wins most."""
+        return max(self.bins, key=lambda one: one.win_rate.value)
+
+    @property
+    def worst(self) -> BinRow:
+        """The bin that wins least."""
+        return min(self.bins, key=lambda one: one.win_rate.value)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Effect:
+    """A named variant beside the base."""
+
+    variant: Variant
+    changes: Mapping[str, Any]
+    """What it trains differently, by dotted name."""
+    difference: Interval
+    """Of held-out win rates, its own minus the base's."""
+    improvement: Interval
+    """How likely one of its runs beats one of the base's."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the difference's interval leaves nought out."""
+        low, high = self.difference.low, self.difference.high
+        return self.difference.is_known and (low > 0 or high < 0)
+
+
+# -- along fields
+
+
+def field_tables(overview: Overview) -> tuple[FieldTable, ...]:
+    """Every field that varies, the most important first.
+
+    A unit is a variant, with the mean of its seeds: they differ by chance alone. Only where a
+    single field varies over few values is a unit a run, as there is nothing else to compare them
+    by.
+    """
+    fields = overview.fields
+    if not fields:
+        return ()
+    variants = overview.variants
+    units = [one.trials for one in variants]
+    if len(fields) == 1 and len(variants) <= MAX_OWN_BINS:
+        units = [(trial,) for one in variants for trial in one.trials]
+    rates = [np.mean([one.final["eval/win_rate"] for one in of]) for of in units]
+    table = {name: [values_of(of[0]).get(name) for of in units] for name in fields}
+    found: Mapping[str, Importance | None]
+    found = dict.fromkeys(fields) if overview.is_one_at_a_time else importances(table, rates)
+    return tuple(
+        FieldTable(
+            name=name,
+            importance=one,
+            bins=tuple(_bins(overview, name)),
+            is_numeric=all(number(value) is not None for value in fields[name]),
+        )
+        for name, one in found.items()
+    )
+
+
+def _bins(overview: Overview, name: str) -> Iterator[BinRow]:
+    variants = overview.variants
+    rates = [float(np.mean(one.win_rates)) for one in variants]
+    max_bins = MAX_OWN_BINS if len(variants) <= MAX_OWN_BINS else MAX_BINS
+    along = response(overview.fields[name], rates, max_bins)
+    bins = list(zip(along.bins, along.intervals, strict=True))
+    if name == "variant":  # as they were listed, not by the alphabet
+        listed = list(dict.fromkeys(str(one.config.get(name)) for one in overview.study.trials))
+        bins.sort(key=lambda one: listed.index(one[0].label))
+    for one, interval in bins:
+        inside = tuple(variants[i] for i in one.indices)
+        trials = [trial for variant in inside for trial in variant.trials]
+        yield BinRow(
+            label=one.label,
+            variants=inside,
+            win_rate=inside[0].win_rate if len(inside) == 1 else interval,
+            causes=causes_of(trials),
+            measures=measures_of(trials),
+        )
+
+
+def measures_of(trials: Sequence[TrialResult]) -> dict[str, float | None]:
+    """Every measure's mean over trials."""
+    return {one.key: mean_of(trials, one.key) for one in MEASURES}
+
+
+def interaction(overview: Overview) -> Interaction | None:
+    """The pair of fields that does most beyond what each does alone."""
+    if overview.is_one_at_a_time or len(overview.fields) < 2:
+        return None
+    rates = [float(np.mean(one.win_rates)) for one in overview.variants]
+    return strongest_interaction(overview.fields, rates)
+
+
+# -- beside the base
+
+
+def effects(overview: Overview) -> tuple[Effect, ...]:
+    """Every other variant beside the base, the largest loss first; none without a base.
+
+    With seeds in common the difference is paired by seed; with one seed each by held-out level, and
+    then it is of these two runs only.
+    """
+    base = overview.base
+    if base is None:
+        return ()
+    found = [
+        Effect(
+            variant=one,
+            changes=changes(base, one),
+            difference=_difference(one, base),
+            improvement=probability_of_improvement(one.win_rates, base.win_rates),
+        )
+        for one in overview.variants
+        if one is not base
+    ]
+    return tuple(sorted(found, key=lambda one: one.difference.value))
+
+
+def changes(base: Variant, other: Variant) -> dict[str, Any]:
+    """What another variant trains differently, by dotted name."""
+    from experiments.recipe import flatten
+    from experiments.space import LISTED
+
+    if base.recipe is None or other.recipe is None:
+        return dict(other.values)
+    old, new = flatten(base.recipe), flatten(other.recipe)
+    return {name: new[name] for name in new if new[name] != old[name] and name not in LISTED}
+
+
+def _difference(one: Variant, base: Variant) -> Interval:
+    mine, theirs = ({trial.seed: trial for trial in of.trials} for of in (one, base))
+    seeds = sorted(set(mine) & set(theirs))
+    if len(seeds) > 1:
+        rates = [[of[seed].final["eval/win_rate"] for seed in seeds] for of in (mine, theirs)]
+        return paired_difference(*rates)
+    plain = one.win_rate.value - base.win_rate.value
+    unknown = Interval(plain, math.nan, math.nan, "")
+    if len(one.trials) > 1 or len(base.trials) > 1:
+        return unknown
+    try:
+        wins = [_wins(trial) for trial in (one.trials[0], base.trials[0])]
+    except BadInputError:
+        return unknown
+    levels = sorted(set(wins[0]) & set(wins[1]))
+    if not levels:
+        return unknown
+    return paired_share_difference(
+        *(np.array([of[level] for level in levels], np.bool_) for of in wins)
+    )
+
+
+def _wins(trial: TrialResult) -> dict[int, bool]:
+    """Whether each held-out level was won."""
+    from experiments.episodes import load_episodes
+
+    path = trial.kept("episodes")
+    if path is None:
+        raise BadInputError(f"{trial.folder} keeps no episodes.")
+    games = load_episodes(path).games
+    seeds = games.records["level_seed"].tolist()
+    return dict(zip(seeds, games.wins.tolist(), strict=True))
+
+
+# -- of a ranking
+
+
+def spread(variants: Sequence[Variant], count: int) -> tuple[Variant, ...]:
+    """So many of the ranking, evenly from best to worst."""
+    if len(variants) <= count:
+        return tuple(variants)
+    places = np.linspace(0, len(variants) - 1, count).round().astype(int)
+    return tuple(variants[i] for i in places)
+
+
+def share_of_causes(causes: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Endings in the order of all tables."""
+    return [(name, causes.get(name, 0.0)) for name in CAUSES]
