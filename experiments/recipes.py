@@ -105,9 +105,16 @@ def classic() -> Recipe:
 
 
 def classic_blog() -> Recipe:
-    """`classic` with the rewards that the original experiment ended with."""
+    """`classic` with the rewards that the original experiment ended with.
+
+    Cats that leave a rung early under these rewards farm blocks on the next; so they stay longer.
+    """
+    base = classic()
     return dataclasses.replace(
-        classic(), name="classic_blog", rewards=PicoParkRewards.preset("blog")
+        base,
+        name="classic_blog",
+        rewards=PicoParkRewards.preset("blog"),
+        curriculum=dataclasses.replace(base.curriculum, promote_at=0.9, newest_share=0.4),
     )
 
 
