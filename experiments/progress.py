@@ -32,6 +32,7 @@ class Progress(Callback):
         self._latest: dict[str, dict[str, Any]] = {}
         self._names: dict[str, str] = {}
         self._status: dict[str, str] = {}
+        self._ended: set[str] = set()
         self._started = time.monotonic()
         self._console = Console(soft_wrap=True)
         self._live: Live | None = None
@@ -53,6 +54,8 @@ class Progress(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's process is being started."""
+        # Those of an experiment that goes on may have ended before this process began.
+        self._ended |= {one.trial_id for one in trials if one.status == one.TERMINATED}
         self._names[trial.trial_id] = variant_name(trial.config)
         self._set(trial, "starting")
 
@@ -70,6 +73,7 @@ class Progress(Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial is done."""
+        self._ended.add(trial.trial_id)
         self._set(trial, "done")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -93,10 +97,9 @@ class Progress(Callback):
 
     def _line(self, key: str) -> str:
         latest = self._latest[key]
-        done = len([one for one in self._status.values() if one == "done"])
         return (
             f"[{duration(time.monotonic() - self._started)}] "
-            f"{done}/{self.num_trials} trials done | "
+            f"{len(self._ended)}/{self.num_trials} trials done | "
             f"{self._names[key]}: {latest['env_steps']:,} of {self.total_env_steps:,} env steps, "
             f"held-out win rate {latest['eval/win_rate']:.2f}, exits {latest['eval/exits']:.2f}, "
             f"{latest['time/agent_steps_per_second']:,.0f} agent-steps/s"
