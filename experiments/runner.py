@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from env.errors import BadInputError
 from experiments import recipe as recipes
 from experiments import session
 from experiments.guards import explain
+from experiments.lease import Lease
 from experiments.metrics import extras_of, metrics_of, step_of
 from experiments.recipe import Recipe
 from experiments.space import (
@@ -41,8 +41,6 @@ from experiments.tracking import (
 
 Resume = Literal["auto", "never", "must"]
 
-LOCK_FILE = "lock"
-"""Held by the process that runs the experiment."""
 DONE_FILE = "finished"
 """Marks an experiment folder whose every trial has ended well."""
 SPOOL = "tracking"
@@ -102,9 +100,17 @@ def run(
         raise BadInputError(problem)
     study = session.storage_folder(recipe.run.storage) / recipe.study
     kind = "sweep" if is_sweep else "train"
-    folder = _choose_folder(study, recipe, kind, resume)
-    with _held(folder):
-        return _Experiment(recipe, dimensions, folder, uri, command, announce).run()
+    with contextlib.ExitStack() as held:
+        if resume == "auto":
+            _make_folder(study)
+        if resume != "never" and study.is_dir():
+            held.enter_context(Lease(study, what=f"the study {recipe.study}"))
+        folder = _choose_folder(study, recipe, kind, resume)
+        lease = held.enter_context(Lease(folder, what=f"the experiment in {folder}"))
+        result = _Experiment(recipe, dimensions, folder, uri, command, announce).run()
+        if lease.loss:
+            announce(lease.loss)
+        return result
 
 
 def tracking_uri(given: str = "") -> str:
@@ -112,18 +118,14 @@ def tracking_uri(given: str = "") -> str:
     return given or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
 
 
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """One process runs an experiment; the system lets go of the lock when that process ends."""
-    with (folder / LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInputError(
-                f"another process runs the experiment in {folder}; wait for it, or use "
-                "--resume never to start another beside it."
-            ) from None
-        yield
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(
+            f"{folder} can't be written ({error.strerror}); free some room or name another folder "
+            "with --run.storage."
+        ) from error
 
 
 def _choose_folder(study: Path, recipe: Recipe, kind: str, resume: Resume) -> Path:
@@ -145,14 +147,8 @@ def _choose_folder(study: Path, recipe: Recipe, kind: str, resume: Resume) -> Pa
         if not folder.exists():
             break
         folder = study / f"{kind}-{stamp}-{copy}"
-    try:
-        folder.mkdir(parents=True)
-        (folder / RECIPE_FILE).write_text(json.dumps(recipes.to_dict(recipe), indent=2) + "\n")
-    except OSError as error:
-        raise BadInputError(
-            f"{folder} can't be written ({error.strerror}); free some room or name another folder "
-            "with --run.storage."
-        ) from error
+    _make_folder(folder)
+    (folder / RECIPE_FILE).write_text(json.dumps(recipes.to_dict(recipe), indent=2) + "\n")
     return folder
 
 

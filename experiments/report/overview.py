@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from env.errors import BadInputError
 from experiments import recipe as recipes
+from experiments.lease import is_held
 from experiments.metrics import NO
 from experiments.report.variants import (
     WIN_RATE,
@@ -158,26 +157,14 @@ def _base(study: Study, variants: Sequence[Variant]) -> Variant | None:
 
 
 def _state(study: Study) -> str:
-    from experiments.runner import DONE_FILE, LOCK_FILE
+    from experiments.runner import DONE_FILE
 
-    if _is_held(study.folder / LOCK_FILE):
+    if is_held(study.folder):
         return "running"
     if (study.folder / DONE_FILE).exists():
         return "finished"
     is_done = bool(study.trials) and all(one.is_whole for one in study.trials)
     return "finished" if is_done and len(study.trials) >= _num_planned(study) else "unfinished"
-
-
-def _is_held(path: Path) -> bool:
-    """Whether a process runs this experiment right now."""
-    try:
-        with path.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _num_planned(study: Study) -> int:

@@ -24,9 +24,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from env.errors import BadInputError
 from experiments import cli, ranking, runner
 from experiments.history import HISTORY_FILE, History, read_history
+from experiments.lease import Lease
 from experiments.metrics import FAMILIES
 from experiments.runner import DONE_FILE, SPOOL, StudyResult
 from experiments.study import TrialResult
@@ -554,15 +554,14 @@ def _no_tracker_is_left() -> Iterator[None]:
     mlflow_callback._trackers.clear()
 
 
-def test_a_running_experiment_is_not_run_twice(tmp_path: Path) -> None:
-    with (
-        runner._held(tmp_path),
-        pytest.raises(BadInputError, match="another process runs the experiment"),
-        runner._held(tmp_path),
-    ):
-        pass
-    with runner._held(tmp_path):
-        pass
+def test_a_study_is_not_run_twice_at_once(main: Main, tmp_path: Path) -> None:
+    study = tmp_path / "results" / "smoke"
+    study.mkdir(parents=True)
+    with Lease(study, what="the study smoke"):
+        call = main(tmp_path, "train", "smoke")
+    assert call.status == 2 and call.err.count("\n") == 1
+    assert "the study smoke is being run by process" in call.err
+    assert [one.name for one in study.iterdir()] == []
 
 
 def test_a_trial_that_never_reported_has_a_result_too(tmp_path: Path) -> None:
