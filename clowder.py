@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Hands the words to the room that owns the verb."""
-    from experiments.cli import main as experiments_main
+    from cluster.verbs import SUBMIT_LINE, verbs
+    from experiments import cli
 
-    return experiments_main(arguments)
+    before, after = cli.USAGE.split("  doctor ", 1)
+    return cli.main(arguments, verbs(), f"{before}{SUBMIT_LINE}\n  doctor {after}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from env.errors import BadInputError, unknown_name
@@ -41,18 +41,29 @@ RESUME_HELP = """--resume MODE: `auto` (default) continues an unfinished run of 
 insists on one, `never` starts another."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a verb and returns the exit status; a user's mistake is one sentence and status 2."""
-    session.prepare()
+def main(
+    arguments: Sequence[str] | None = None,
+    more: Mapping[str, Callable[[list[str]], int]] | None = None,
+    usage: str = USAGE,
+) -> int:
+    """Runs a verb and returns the exit status; a user's mistake is one sentence and status 2.
+
+    Args:
+        arguments: words; by default those of this process.
+        more: verbs of rooms to the right, or those that stand in for verbs of this one.
+        usage: what is printed before the recipes.
+    """
+    verbs = VERBS | dict(more or {})
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
-        print(USAGE + "\n".join(_recipe_lines()))
+        print(usage + "\n".join(_recipe_lines()))
         return 0 if words else EXIT_USAGE
     verb, rest = words[0], words[1:]
+    session.prepare(starts_cluster=verb in VERBS)
     try:
-        if verb not in VERBS:
-            raise unknown_name("verb", verb, VERBS)
-        return VERBS[verb](rest)
+        if verb not in verbs:
+            raise unknown_name("verb", verb, verbs)
+        return verbs[verb](rest)
     except BadInputError as error:
         print(f"clowder: {error}", file=sys.stderr)
         return EXIT_USAGE

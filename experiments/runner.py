@@ -343,7 +343,13 @@ def _trial_name(trial: Any) -> str:
 
 @functools.cache
 def git_state() -> dict[str, str]:
-    """Commit and dirtiness of the source tree; empty outside a checkout."""
+    """Commit and dirtiness of the source tree; empty outside a checkout that nobody spoke for.
+
+    A job's sources are a copy: whoever submitted them says what they were.
+    """
+    told = {name: os.environ.get(f"CLOWDER_{name.upper()}") for name in ("git_commit", "git_dirty")}
+    if told["git_commit"]:
+        return {name: value for name, value in told.items() if value}
     root = Path(__file__).resolve().parents[1]
 
     def git(*words: str) -> str:

@@ -11,14 +11,14 @@ from pathlib import Path
 from env.errors import BadInputError
 
 
-def prepare() -> None:
+def prepare(*, starts_cluster: bool = True) -> None:
     """Settings that Ray reads when it is imported: call this first.
 
     A cluster that is started here asks for a token that only this process and its workers know,
     since Ray's ports run whatever they are sent. The rest silences what libraries tell people who
     use them directly.
     """
-    if "RAY_ADDRESS" not in os.environ:
+    if starts_cluster and "RAY_ADDRESS" not in os.environ:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -92,7 +92,16 @@ def check_cpus(needed: int) -> None:
 
 def storage_folder(storage: str) -> Path:
     """Where results go: as given; a relative folder in a Ray job means the home folder, since the
-    uploaded working folder is thrown away."""
+    uploaded working folder is thrown away.
+
+    Raises:
+        BadInputError: an address of a store that isn't mounted.
+    """
+    if "://" in storage:
+        raise BadInputError(
+            f"{storage!r} is no folder; mount that store on every node and name the folder with "
+            "--run.storage."
+        )
     path = Path(storage).expanduser()
     if not path.is_absolute():
         path = (Path.home() / "clowder" if in_ray_job() else Path.cwd()) / path

@@ -1,0 +1,1 @@
+"""The same, on many machines: recipes submitted to a Ray cluster."""

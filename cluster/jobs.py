@@ -1,0 +1,148 @@
+"""Jobs of a Ray cluster by its job server: Ray's own client, with sentences for errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from env.errors import BadInputError
+
+STUDY = "clowder_study"
+"""Key of a job's metadata: the study that it runs."""
+GONE_S = 60.0
+"""A cluster that hasn't answered for so long is taken to be gone, seconds."""
+CHATTY = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+"""Loggers that tell users of the verb what they needn't know; Ray sets each one's level itself."""
+_ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
+
+
+def address_of(given: str) -> str:
+    """The job server's address: as given, else RAY_API_SERVER_ADDRESS.
+
+    Raises:
+        BadInputError: there is none, or it is not one of HTTP.
+    """
+    address = given or os.environ.get("RAY_API_SERVER_ADDRESS", "")
+    if not address:
+        raise BadInputError(
+            "which cluster? name its job server with --address, such as http://127.0.0.1:8265, or "
+            "set RAY_API_SERVER_ADDRESS."
+        )
+    if not address.startswith(("http://", "https://")):
+        raise BadInputError(
+            f"{address!r} is no job server's address; give one like http://127.0.0.1:8265 (the "
+            "head's dashboard)."
+        )
+    return address
+
+
+def connect(given: str) -> Any:
+    """Ray's `JobSubmissionClient`.
+
+    The token comes from RAY_AUTH_TOKEN, from the file that RAY_AUTH_TOKEN_PATH names, or from
+    `~/.ray/auth_token`; RAY_AUTH_MODE=disabled sends none.
+
+    Raises:
+        BadInputError: nobody answers there, or it wants another token.
+    """
+    address = address_of(given)
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # Ray prefers these to what it is told.
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        os.environ.pop(name, None)
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+    try:
+        return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        what = "wants a token" if "required" in str(error) else "refuses this token"
+        raise BadInputError(
+            f"the cluster at {address} {what}; put its token into a file of your own and name that "
+            "with RAY_AUTH_TOKEN_PATH."
+        ) from error
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise BadInputError(
+            f"no Ray job server answers at {address} ({_first_line(error)}); is the cluster up, "
+            "and the tunnel to it?"
+        ) from error
+
+
+def find(client: Any, job: str) -> Any:
+    """Details of a job by its id, or of the newest job of a study by the study's name.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    jobs = of_clowder(client)
+    for one in jobs:
+        if job in (one.submission_id, (one.metadata or {}).get(STUDY)):
+            return one
+    known = ", ".join(one.submission_id for one in jobs[:8]) or "none"
+    raise BadInputError(f"there is no job {job!r} on this cluster; there are: {known}.")
+
+
+def of_clowder(client: Any) -> list[Any]:
+    """Details of all jobs that were submitted by `clowder submit`, the newest first."""
+    mine = [one for one in client.list_jobs() if STUDY in (one.metadata or {})]
+    return sorted(mine, key=lambda one: -(one.start_time or 0))
+
+
+def is_over(status: str) -> bool:
+    """Whether a job has ended, well or not."""
+    return status in _ENDED
+
+
+def follow(client: Any, job: str, show: Callable[[str], None]) -> str:
+    """Passes a job's output on until it ends; a connection that breaks is made again.
+
+    Returns:
+        The status that it ended with.
+
+    Raises:
+        BadInputError: the cluster hasn't answered for a minute.
+    """
+    num_shown, silent_since = 0, None
+
+    async def tail() -> None:
+        """The output from its beginning, which is how Ray sends it, without what was shown."""
+        nonlocal num_shown
+        position = 0
+        async for text in client.tail_job_logs(job):
+            new = text[max(0, num_shown - position) :]
+            position += len(text)
+            if new:
+                show(new)
+                num_shown = position
+
+    while True:
+        try:
+            asyncio.run(tail())
+            status = str(client.get_job_status(job).value)
+            if is_over(status):
+                return status
+            silent_since = None
+        except (OSError, RuntimeError) as error:  # requests' and aiohttp's are OSErrors
+            silent_since = silent_since or time.monotonic()
+            if time.monotonic() - silent_since > GONE_S:
+                raise BadInputError(
+                    f"the cluster has not answered for {GONE_S:.0f} s ({_first_line(error)}); the "
+                    "job may go on: attach again later. If the cluster is lost, submit the same "
+                    "again to another one, it goes on from the study's storage."
+                ) from error
+        time.sleep(1.0)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
