@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from env.errors import BadInputError
 from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
 from experiments import recipe as recipes
 from experiments.episodes import load_episodes, returns
+from experiments.lease import Lease
 from experiments.recipes import find_recipe
 from experiments.report.overview import Overview, look_over
 from experiments.report.tables import effects, field_tables, interaction, spread
@@ -119,8 +119,7 @@ def test_a_study_without_evaluations_is_refused(pool: Pool, tmp_path: Path) -> N
 
 def test_a_running_study_says_so(pool: Pool, tmp_path: Path) -> None:
     folder = make_study(tmp_path, pool, [{}], lambda config, index: Outcome(win_rate=0.5))
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with Lease(folder, what="it"):
         assert "still running" in look_over(load_study(str(folder))).warnings[0]
     assert look_over(load_study(str(folder))).warnings == ()
 
