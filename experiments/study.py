@@ -69,10 +69,19 @@ class TrialResult:
         found = sorted(self.folder.glob("checkpoint_*/policy/policy.json"))
         return found[-1].parent if found else None
 
-    def kept(self, what: str) -> Path | None:
-        """Where the last evaluation's `replays` or `episodes` lie, though the folder has moved."""
-        said = self.final.get(what)
-        if not said:
+    def kept(self, what: str, env_steps: int | None = None) -> Path | None:
+        """Where an evaluation's `replays` or `episodes` lie, though the folder has moved.
+
+        Args:
+            what: `replays` or `episodes`.
+            env_steps: of the evaluation; None: the last one.
+        """
+        if env_steps is None:
+            row = self.final
+        else:
+            row = next((one for one in self.evaluations if one["env_steps"] == env_steps), {})
+        said = row.get(what)
+        if not isinstance(said, str) or not Path(said).name:
             return None
         path = self.folder / what / Path(said).name
         return path if path.exists() else None

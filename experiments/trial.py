@@ -94,7 +94,9 @@ class Trial(tune.Trainable):
             num_env_runners=self.recipe.ppo.num_env_runners,
             max_failures=self.recipe.run.max_failures,
         )
-        self.watch = RewardWatch(self.recipe.env, self.recipe.rewards)
+        self.watch = RewardWatch(
+            self.recipe.env, self.recipe.rewards, has_replays=self.recipe.evaluation.replays
+        )
         self._notice = ""
         self._env_steps = 0
         self._objective = 0.0

@@ -27,6 +27,7 @@ from experiments.report.variants import (
     label_of,
     verdict_of,
 )
+from experiments.reward_watch import shown_in
 from experiments.study import TrialResult
 
 MAX_GAMES = 24
@@ -52,6 +53,8 @@ class Ask:
     """Its name, as `experiments.replays.choose` gives it."""
     rank: int
     """Asks of rank 0 come first; from `FRUGAL` on a game that is there already will do."""
+    env_steps: int | None = None
+    """Of the evaluation that played it; None: a trial's last one."""
 
 
 FRUGAL = 2
@@ -78,7 +81,7 @@ class Shelf:
         self.max_games = max_games
         self.games: list[Game] = []
         self._found: dict[tuple[Any, ...], int] = {}
-        self._by_replay: dict[tuple[str, str], int | None] = {}
+        self._by_replay: dict[tuple[str, str, int | None], int | None] = {}
 
     def answer(self, asks: Sequence[Ask]) -> None:
         """Finds a game for every ask, as far as there is room, the most important first."""
@@ -110,13 +113,13 @@ class Shelf:
         trials = by_typicality(ask.trials)
         if ask.rank >= FRUGAL:
             for trial in trials:
-                index = self._by_replay.get((str(trial.folder), ask.replay))
+                index = self._by_replay.get((str(trial.folder), ask.replay, ask.env_steps))
                 if index is not None:
                     return index
         for trial in trials[:NUM_TRIED]:
-            key = (str(trial.folder), ask.replay)
+            key = (str(trial.folder), ask.replay, ask.env_steps)
             if key not in self._by_replay and len(self.games) < self.max_games:
-                folder = trial.kept("replays")
+                folder = trial.kept("replays", ask.env_steps)
                 path = folder / f"{ask.replay}{SUFFIX}" if folder else None
                 is_there = path is not None and path.is_file()
                 self._by_replay[key] = (
@@ -151,9 +154,9 @@ def asks_of(
             if one.ending == VICTORY:
                 yield Ask(("failure in bin", field.name, i), one.trials, _failing(one), 3)
     for trial in overview.hacked[:3]:
-        name = verdict_of(trial).rpartition("see ")[2]
-        if name in REPLAYS:
-            yield Ask(("hacked", str(trial.folder)), (trial,), name, 1)
+        shown = shown_in(verdict_of(trial))
+        if shown is not None and shown[0] in REPLAYS:
+            yield Ask(("hacked", str(trial.folder)), (trial,), shown[0], 1, shown[1])
     for effect in effects:
         yield from _of_variant(effect.variant, 2)
     ranked = [*overview.variants[:1], *overview.variants[-1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -15,7 +16,7 @@ from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments import reward_watch
 from experiments.evaluate import RandomActor, ScriptedActor, play_levels
 from experiments.metrics import NO
-from experiments.reward_watch import Reference, RewardWatch
+from experiments.reward_watch import Reference, RewardWatch, shown_in
 
 SLOW = PicoParkConfig(preset="meadow", length=25, time_limit=300)
 """The screen stands still: who only waits stays alive until time is up."""
@@ -71,7 +72,8 @@ def test_paid_for_survival_they_are_found_out(played: dict[str, Games]) -> None:
     assert finding.replay == "time-typical"
     assert finding.amount > 3 * finding.needed
     assert "alive" in watch.verdict and "rewards.alive" in watch.verdict
-    assert "time-typical" in watch.verdict and "0%" in watch.verdict
+    assert watch.verdict.endswith("; see time-typical at 200 env steps")
+    assert shown_in(watch.verdict) == ("time-typical", 200) and "0%" in watch.verdict
 
 
 def test_the_same_games_are_no_hack_if_they_pay_nothing(played: dict[str, Games]) -> None:
@@ -95,6 +97,78 @@ def test_a_flag_is_taken_back_once_they_win(played: dict[str, Games]) -> None:
 def test_one_evaluation_alone_raises_no_flag(played: dict[str, Games]) -> None:
     watch = RewardWatch(SLOW, KEEP_ALIVE)
     assert not any(look(watch, played, "random", "idle", "wins", "idle", "wins"))
+
+
+def mixed(played: dict[str, Games], win_rate: float, num: int, rng: np.random.Generator) -> Games:
+    """Games of which so many are won, as chance has it; in the others all wait till the end."""
+    is_won = rng.random(num) < win_rate
+    picked = rng.integers(40, size=num)
+    won, lost = played["wins"].records[picked], played["idle"].records[picked]
+    return dataclasses.replace(played["idle"], records=np.where(is_won, won, lost))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripted team plays its levels once for all watches."""
+    reference = Reference.of(SLOW)
+    monkeypatch.setattr(Reference, "of", classmethod(lambda cls, config: reference))
+
+
+@pytest.mark.parametrize("num_levels", [32, 100, 200])
+def test_steady_learning_is_no_hack_though_lost_games_pay(
+    played: dict[str, Games], quick: None, num_levels: int
+) -> None:
+    rng = np.random.default_rng(0)
+    flagged = 0
+    for _ in range(40):
+        watch = RewardWatch(SLOW, KEEP_ALIVE)
+        for k in range(12):
+            watch.look(mixed(played, 0.3 + 0.05 * k, num_levels, rng), 1000 * (k + 1))
+            flagged += watch.finding is not None
+    assert flagged == 0
+
+
+@pytest.mark.parametrize(("num_levels", "last"), [(32, 24), (100, 12), (200, 8)])
+def test_a_team_that_stays_where_it_is_is_found_out(
+    played: dict[str, Games], quick: None, num_levels: int, last: int
+) -> None:
+    """Three games in ten won all the time: few levels take longer to tell it from learning."""
+    rng = np.random.default_rng(1)
+    found = 0
+    for _ in range(40):
+        watch = RewardWatch(SLOW, KEEP_ALIVE)
+        watch.look(played["random"], 0)
+        is_found = False
+        for k in range(last):
+            watch.look(mixed(played, 0.3, num_levels, rng), 1000 * (k + 1))
+            is_found |= watch.finding is not None
+        found += is_found
+    assert found >= 32
+
+
+def test_the_replay_is_of_the_ending_that_earns_the_surplus(
+    played: dict[str, Games], quick: None
+) -> None:
+    records = played["idle"].records.copy()
+    names, terms = played["idle"].cause_names, played["idle"].term_names
+    records["cause"][:24] = names.index("crushed")
+    records["terms"][:24, :, terms.index("alive")] = 5
+    most_are_crushed = dataclasses.replace(played["idle"], records=records)
+    watch = RewardWatch(SLOW, PicoParkRewards(alive=0.04))
+    for steps, of in enumerate([played["random"], most_are_crushed, most_are_crushed]):
+        watch.look(of, 100 * steps)
+    assert watch.finding is not None and watch.finding.replay == "time-typical"
+
+
+def test_without_replays_none_is_named(played: dict[str, Games]) -> None:
+    watch = RewardWatch(SLOW, KEEP_ALIVE, has_replays=False)
+    assert look(watch, played, "random", "idle", "idle")[-1]
+    assert "see" not in watch.verdict and shown_in(watch.verdict) is None
+
+
+def test_a_verdict_of_an_older_version_names_the_last_replay() -> None:
+    assert shown_in("the return rises by alive; see time-typical") == ("time-typical", None)
+    assert shown_in("no") is None
 
 
 def test_useless_shots_are_found_out(played: dict[str, Games]) -> None:

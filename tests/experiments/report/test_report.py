@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import zlib
 from collections.abc import Mapping
 from html.parser import HTMLParser
@@ -218,6 +219,26 @@ def test_hacked_rewards_are_quoted_and_shown(pool: Pool, tmp_path: Path) -> None
     assert config_of(game) == configs[1]
     flags = {one["name"]: one["hacked"] for one in page.data["ranking"]["rows"]}
     assert flags == {"own_block=0": "", "own_block=0.02": "yes", "own_block=0.04": "no longer"}
+
+
+def test_the_button_of_a_verdict_plays_the_evaluation_that_it_is_of(
+    pool: Pool, tmp_path: Path
+) -> None:
+    verdict = "the return rises by alive; see time-typical at {:,} env steps"
+    steps = (1024, 512)
+    folder = make_study(
+        tmp_path,
+        pool,
+        [{"rewards.own_block": 0.02 * i} for i in range(2)],
+        lambda config, i: Outcome(win_rate=0.3, hacked=verdict.format(steps[i])),
+    )
+    for last in folder.glob("*/replays/000000001024"):
+        shutil.copytree(last, last.with_name("000000000512"))
+    page = read(make_report(load_study(str(folder))).page)
+    paths = [Path(one["path"]) for one in page.data["games"]]
+    shown = [paths[int(attrs["data-game"] or 0)] for _, attrs in page.tags if "data-game" in attrs]
+    names = {(one.parent.name, one.name) for one in shown[:2]}
+    assert names == {(f"{one:012d}", "time-typical.replay") for one in steps}
 
 
 def test_damaged_replays_and_episodes_are_left_out(pool: Pool, tmp_path: Path) -> None:
