@@ -155,7 +155,7 @@ def _run(verb: str, words: list[str]) -> int:
         is_sweep=verb == "sweep",
         resume=resume,  # type: ignore[arg-type]
         command=again,
-        announce=lambda line: console.print(line, highlight=False, soft_wrap=True),
+        announce=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
     )
     ranking.print_ranking(result, console)
     if result.ranking:
@@ -163,12 +163,13 @@ def _run(verb: str, words: list[str]) -> int:
         title = f"{recipe.study}: {recipe.env.num_agents} cats on {recipe.env.preset}"
         ranking.draw_sweep(result.ranking, picture, title)
         result.tracker.log_artifact("parent", picture)
-        console.print(f"picture   {picture}", highlight=False, soft_wrap=True)
+        console.print(f"picture   {picture}", markup=False, highlight=False, soft_wrap=True)
         best = result.ranking[0]
         if best.policy:
             console.print(
                 f"best team {best.policy}\njudge it  clowder evaluate {best.policy}\n"
                 f"watch it  clowder watch {best.policy}",
+                markup=False,
                 highlight=False,
                 soft_wrap=True,
             )
@@ -198,7 +199,7 @@ def _report(result: Any, console: Any) -> None:
     else:
         result.tracker.log_artifact("parent", page.parent)
         told = str(page)
-    console.print(f"report    {told}", highlight=False, soft_wrap=True)
+    console.print(f"report    {told}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> None:
@@ -218,7 +219,10 @@ def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> Non
     else:
         told = f"{counts.num_stored:,} of {counts.num_spooled:,} points in MLflow"
     console.print(
-        f"tracked   {told}; took {result.seconds / 60:.1f} min", highlight=False, soft_wrap=True
+        f"tracked   {told}; took {result.seconds / 60:.1f} min",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
     if tracker.experiment_id is not None:
         url = chart_url(
@@ -228,6 +232,7 @@ def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> Non
         )
         console.print(
             f"compare   make ui   opens\n          {url}",
+            markup=False,
             highlight=False,
             soft_wrap=True,
         )

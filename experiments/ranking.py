@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from experiments.metrics import NO
 from experiments.runner import StudyResult
@@ -32,7 +33,7 @@ def ranking_table(trials: Sequence[TrialResult]) -> Table:
         greedy = final.get("eval/win_rate_greedy")
         table.add_row(
             str(rank),
-            trial.variant,
+            Text(trial.variant),
             f"{final['eval/win_rate']:.2f}",
             interval,
             "" if greedy is None else f"{greedy:.2f}",
@@ -52,11 +53,11 @@ def print_ranking(result: StudyResult, console: Console) -> None:
     for trial in result.ranking:
         if not (verdict := str(trial.final.get("hacked", NO))).startswith(NO):
             line = f"hacked?   {trial.variant}: {verdict}"
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     for trial in result.trials:
         if trial.error:
             line = f"failed: {trial.variant}: {trial.error}"
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def draw_sweep(trials: Sequence[TrialResult], path: Path, title: str) -> None:

@@ -20,8 +20,9 @@ from experiments.recipe import flatten
 
 USAGE = """usage: clowder rescore RUN [--rewards.TERM WEIGHT ...] [--preset default|blog]
 
-RUN is a trial's folder, an MLflow run's id or name, or a file of episodes. Its games are paid anew
-under other weights, without being played again. `clowder rescore RUN --help` explains the options.
+RUN is a trial's folder, an MLflow run's id or name, or a file of episodes; of an experiment's
+folder the longest trained trial counts, the best of equals. Its games are paid anew under other
+weights, without being played again. `clowder rescore RUN --help` explains the options.
 """
 
 
@@ -107,11 +108,12 @@ def _print(path: Path, episodes: Episodes, rewards: PicoParkRewards, found: dict
     console.print(
         f"{path}\n{found['num_episodes']} episodes of {episodes.config.preset} after "
         f"{episodes.env_steps:,} env steps, {found['win_rate']:.0%} won",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )
     changes = _changes(episodes.rewards, rewards)
-    console.print(f"weights   {'; '.join(changes) or 'as trained'}", highlight=False)
+    console.print(f"weights   {'; '.join(changes) or 'as trained'}", markup=False, highlight=False)
     table = Table(title="a cat and episode", title_justify="left")
     for name in ("", "amount", "paid as trained", "paid now"):
         table.add_column(name, justify="left" if not name else "right")
