@@ -8,7 +8,9 @@ pickles; nothing in them is executed.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 from algorithms.play import Games
 from env.errors import BadInputError
 from env.files import in_one_piece
-from env.pico_park import PicoParkConfig, PicoParkRewards
+from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
 from experiments.runs import find_folder
 
 FORMAT = 1
@@ -95,11 +97,11 @@ def _smallest(column: NDArray[Any]) -> NDArray[Any]:
     """The column in the narrowest integers that hold it."""
     if column.dtype.kind == "u":
         return column
-    return column.astype(
-        np.result_type(
-            np.min_scalar_type(column.min(initial=0)), np.min_scalar_type(column.max(initial=0))
-        )
+    narrow = np.result_type(
+        np.min_scalar_type(column.min(initial=0)), np.min_scalar_type(column.max(initial=0))
     )
+    # Of int8 and uint64 numpy makes a float64.
+    return column.astype(narrow if narrow.kind in "iu" else np.int64)
 
 
 def load_episodes(path: Path) -> Episodes:
@@ -135,9 +137,17 @@ def _episodes(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> 
         )
     config = PicoParkConfig(**header["config"])
     names: dict[str, Any] = {name: tuple(map(str, header[name])) for name in _NAMES}
-    if names["term_names"] != PicoParkRewards.terms():
-        raise BadInputError("its terms are not this game's; it comes from another version.")
+    fields, own = _own_names()
+    for name, expected in own.items():
+        if names[name] != expected:
+            what = name.removesuffix("_names")
+            raise BadInputError(f"its {what}s are not this game's; it comes from another version.")
     columns = {name.removeprefix("record."): array for name, array in arrays.items()}
+    missing = [name for name in fields if name not in columns]
+    if missing:
+        raise BadInputError(f"it lacks {', '.join(missing)}; it comes from another version.")
+    if columns["terms"].ndim != 3 or not len(columns["terms"]):
+        raise BadInputError(f"its column 'terms' has the shape {columns['terms'].shape}.")
     count = len(columns["terms"])
     shape = (count, config.num_agents, len(names["term_names"]))
     for name, array in columns.items():
@@ -167,8 +177,17 @@ def _episodes(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> 
     )
 
 
+@functools.cache
+def _own_names() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """What a record of this game holds, and what its numbers stand for."""
+    sim = PicoPark(1, PicoParkConfig(), seed=0)
+    records = sim.episodes().dtype.names or ()
+    return records, {name: tuple(getattr(sim, name)) for name in _NAMES}
+
+
 def find_episodes(run: str, tracking_uri: str = "") -> Path:
-    """The file of a RUN's longest trained evaluation.
+    """The file of a RUN's longest trained evaluation; of several trials that have come as far, that
+    of the one with the best last objective.
 
     Args:
         run: a folder with episodes in or below it, or an MLflow run's id or name.
@@ -183,4 +202,19 @@ def find_episodes(run: str, tracking_uri: str = "") -> Path:
         raise BadInputError(
             f"there are no episodes in {folder}; they lie in {FOLDER}/ of every trial's folder."
         )
-    return max(found, key=lambda one: (one.name, str(one)))
+    newest = max(one.name for one in found)
+    return max(
+        (one for one in found if one.name == newest), key=lambda one: (_objective(one), str(one))
+    )
+
+
+def _objective(path: Path) -> float:
+    """The last objective of the trial that played these episodes; the worst if it isn't known."""
+    from experiments.history import read_history
+
+    values = [
+        row["eval/objective"]
+        for row in read_history(path.parent.parent)
+        if isinstance(row.get("eval/objective"), int | float)
+    ]
+    return float(values[-1]) if values and math.isfinite(values[-1]) else -math.inf

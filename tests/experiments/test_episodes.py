@@ -17,6 +17,7 @@ from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
 from experiments import cli
 from experiments.episodes import Episodes, find_episodes, load_episodes, returns, save_episodes
 from experiments.evaluate import RandomActor, ScriptedActor, ledger, play_levels
+from experiments.history import append_row
 
 CONFIG = PicoParkConfig(preset="gates")
 SEEDS = range(40)
@@ -143,6 +144,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
     header.update({name: value for name, value in changes.items() if name in header})
     arrays["header"] = np.array(json.dumps(header))
     arrays |= {name: value for name, value in changes.items() if name not in header}
+    arrays = {name: value for name, value in arrays.items() if value is not None}
     np.savez_compressed(path, **arrays)
     return path
 
@@ -159,11 +161,46 @@ def rewritten(path: Path, **changes: Any) -> Path:
         ({"record.terms": np.zeros((80, 2, 17), np.int64)}, "shape"),
         ({"record.length": np.zeros(80, np.float32)}, "float32"),
         ({"record.length": np.zeros(3, np.int64)}, "shape"),
+        ({"record.terms": np.zeros((0, 4, 17), np.int64)}, "shape"),
+        ({"record.terms": np.int64(3)}, "shape"),
+        ({"cause_names": ["[/x]"] * 10}, "causes are not this game's"),
+        ({"outcome_names": ["victory"]}, "outcomes are not this game's"),
+        ({"record.level_seed": None}, "lacks level_seed"),
+        ({"record.active_ticks": None, "record.cause": None}, "lacks .*cause"),
     ],
 )
 def test_what_makes_no_sense_is_refused(stored: Path, changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(BadInputError, match=words):
+    with pytest.raises(BadInputError, match=words) as raised:
         load_episodes(rewritten(stored, **changes))
+    assert str(stored) in str(raised.value)
+
+
+def test_wide_columns_stay_whole_numbers(games: Games, tmp_path: Path) -> None:
+    records = games.records.copy()
+    records["length"][:2] = [-1, 2**40]
+    wide = Episodes(
+        games=Games(
+            records=records,
+            entropy=0.5,
+            term_names=games.term_names,
+            outcome_names=games.outcome_names,
+            cause_names=games.cause_names,
+        ),
+        config=CONFIG,
+        rewards=ODD,
+        env_steps=1,
+    )
+    found = load_episodes(save_episodes(tmp_path / "1.npz", wide))
+    assert (found.games.records == records).all()
+
+
+def test_of_trials_that_came_as_far_the_best_is_taken(stored: Path, tmp_path: Path) -> None:
+    for name, objective in (("b", 0.4), ("c", 0.9), ("d", float("nan")), ("e", "high")):
+        path = tmp_path / "sweep" / name / "episodes" / stored.name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(stored.read_bytes())
+        append_row(path.parent.parent, {"env_steps": 800, "eval/objective": objective})
+    assert find_episodes(str(tmp_path / "sweep")).parent.parent.name == "c"
 
 
 def test_nothing_in_a_file_is_executed(stored: Path) -> None:
@@ -235,3 +272,21 @@ def test_the_verb_begins_with_named_weights(
     assert "other" in capsys.readouterr().err
     assert cli.main(["rescore", str(stored)]) == 0
     assert "as trained" in capsys.readouterr().out
+
+
+def test_a_folders_name_is_no_markup(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / "[b]x[" / "i]"
+    odd.mkdir(parents=True)
+    path = odd / stored.name
+    path.write_bytes(stored.read_bytes())
+    assert cli.main(["rescore", str(path)]) == 0
+    assert "[b]x[/i]" in capsys.readouterr().out
+
+
+def test_a_flag_without_its_value_is_one_sentence(
+    stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["rescore", str(stored), "--preset"]) == 2
+    assert capsys.readouterr().err == "clowder: --preset lacks its value; give one.\n"
