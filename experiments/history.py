@@ -7,6 +7,7 @@ failure or an exchange, replaced by whatever part of it was stored at that momen
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,21 @@ def append_row(folder: Path, row: dict[str, Any]) -> None:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """All reports of a trial in the order in which they came; resumed trials repeat steps."""
+    """All reports of a trial in the order in which they came; resumed trials repeat steps.
+
+    Lines that a crash has cut short or that are damaged are skipped.
+    """
     try:
-        lines = (folder / HISTORY_FILE).read_text().splitlines()
+        lines = (folder / HISTORY_FILE).read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
     rows = []
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
-            continue  # cut short by a crash
-        if isinstance(row, dict) and "env_steps" in row:
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict) and _is_count(row.get("env_steps")):
             rows.append(row)
     return rows
 
@@ -64,6 +68,12 @@ def read_history(folder: Path) -> tuple[dict[str, Any], ...]:
     """A trial's reports in the order of env steps, of each step the last that came."""
     by_step = {int(row["env_steps"]): row for row in read_rows(folder)}
     return tuple(by_step[step] for step in sorted(by_step))
+
+
+def _is_count(value: Any) -> bool:
+    """Whether this is a finite number, as env steps are."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def _plain(value: Any) -> Any:

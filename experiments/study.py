@@ -97,18 +97,8 @@ class Study:
     """What it was started with."""
     trials: tuple[TrialResult, ...]
     """In the order in which they were made."""
-
-    @property
-    def variants(self) -> dict[str, tuple[TrialResult, ...]]:
-        """Trials with an evaluation, by what they vary, each variant's by seed."""
-        found: dict[str, list[TrialResult]] = {}
-        for trial in self.trials:
-            if trial.final:
-                found.setdefault(trial.variant, []).append(trial)
-        return {
-            name: tuple(sorted(of, key=lambda one: (one.seed, one.trial_id)))
-            for name, of in found.items()
-        }
+    foreign: tuple[str, ...] = ()
+    """Why other trials aren't among them, a sentence each: another version wrote their recipes."""
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -137,28 +127,40 @@ def note_trial(folder: Path, trial_id: str, config: Mapping[str, Any], recipe: R
         path.write_text(json.dumps(data, indent=2) + "\n")
 
 
+class ForeignTrialError(BadInputError):
+    """A trial's recipe is whole, but has fields or values that no recipe has here."""
+
+
+def _encodable(value: Any) -> Any:
+    """The same, without halves of characters, which JSON may hold but no file can."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
 def read_trial(folder: Path) -> TrialResult:
     """A trial's result from its folder.
 
     Raises:
+        ForeignTrialError: another version wrote its recipe.
         BadInputError: what it says of itself can't be read.
     """
     from experiments.history import read_history
 
     try:
         data = json.loads((folder / TRIAL_FILE).read_text())
-        config = dict(data["config"])
-        recipe = recipes.from_dict(data["recipe"])
+        config = {_encodable(name): _encodable(value) for name, value in data["config"].items()}
         trial_id = str(data["trial_id"])
-    except BadInputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        recipe = recipes.from_dict(data["recipe"])
+    except BadInputError as error:
+        raise ForeignTrialError(
+            f"{folder / TRIAL_FILE} isn't of this version of Clowder: {error}"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInputError(
             f"{folder / TRIAL_FILE} can't be read ({error}); remove that folder to do without it."
         ) from error
     try:
         reason = str(json.loads((folder / STOPPED_FILE).read_text())["reason"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         reason = ""
     return TrialResult(
         trial_id=trial_id,
@@ -172,7 +174,7 @@ def read_trial(folder: Path) -> TrialResult:
 
 
 def load_study(name: str, storage: str = "results") -> Study:
-    """The experiment that a STUDY names.
+    """The experiment that a STUDY names, without trials whose recipes another version wrote.
 
     Args:
         name: an experiment's folder, a study's folder, or its name; of several experiments the
@@ -200,12 +202,20 @@ def load_study(name: str, storage: str = "results") -> Study:
         folder = found[0]
     try:
         recipe = recipes.from_dict(json.loads((folder / RECIPE_FILE).read_text()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except BadInputError as error:
+        raise BadInputError(f"{folder / RECIPE_FILE}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInputError(f"{folder / RECIPE_FILE} can't be read ({error}).") from error
-    trials = sorted(folder.glob(f"*/{TRIAL_FILE}"), key=lambda one: one.parent.name)
+    trials, foreign = [], []
+    for path in sorted(folder.glob(f"*/{TRIAL_FILE}"), key=lambda one: one.parent.name):
+        try:
+            trials.append(read_trial(path.parent))
+        except ForeignTrialError as error:
+            foreign.append(str(error))
     return Study(
         name=recipe.study,
         folder=folder,
         recipe=recipe,
-        trials=tuple(read_trial(one.parent) for one in trials),
+        trials=tuple(trials),
+        foreign=tuple(foreign),
     )

@@ -45,10 +45,9 @@ def make(folder: Path, name: str = "sweep-20260101-000000") -> Path:
 
 def check(study: Study) -> None:
     assert study.name == "smoke" and len(study.trials) == 4
-    assert {name: [one.seed for one in of] for name, of in study.variants.items()} == {
-        "base": [0, 1],
-        "no memory": [0],
-    }
+    assert [(one.variant, one.seed) for one in study.trials] == [
+        ("base", 0), ("base", 1), ("no memory", 0), ("no memory", 1)
+    ]  # fmt: skip
     assert study.varied == ("model.lstm",)
     first, last = study.trials[0], study.trials[-1]
     assert first.is_whole and not last.is_whole
@@ -93,13 +92,60 @@ def test_why_a_trial_was_stopped_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"trial_id": "a"}', '{"trial_id": "a", "config": {}, "recipe": {}}']
+    "text", ["", "{", "[]", '{"trial_id": "a"}', '{"trial_id": "a", "config": []}', "[" * 100_000]
 )
 def test_a_trial_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
     experiment = make(tmp_path)
     (experiment / "abc_00000" / TRIAL_FILE).write_text(text)
-    with pytest.raises(BadInputError):
+    with pytest.raises(BadInputError, match=r"abc_00000/trial.json can't be read"):
         load_study(str(experiment))
+
+
+def test_a_trial_of_another_version_is_left_out_and_named(tmp_path: Path) -> None:
+    experiment = make(tmp_path)
+    path = experiment / "abc_00000" / TRIAL_FILE
+    data = json.loads(path.read_text())
+    data["recipe"]["rewards"]["bogus"] = 1
+    path.write_text(json.dumps(data))
+    study = load_study(str(experiment))
+    assert [one.trial_id for one in study.trials] == ["abc_00001", "abc_00002", "abc_00003"]
+    assert len(study.foreign) == 1
+    assert str(path) in study.foreign[0] and "bogus" in study.foreign[0]
+
+
+def test_half_a_character_in_a_name_is_replaced(tmp_path: Path) -> None:
+    experiment = make(tmp_path)
+    path = experiment / "abc_00000" / TRIAL_FILE
+    data = json.loads(path.read_text())
+    data["config"]["variant"] = "b\ud800x"
+    path.write_text(json.dumps(data))
+    assert load_study(str(experiment)).trials[0].variant == "b?x"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"env_steps": "x", "eval/win_rate": 1}\n',
+        b'{"env_steps": NaN, "eval/win_rate": 1}\n',
+        b'{"eval/win_rate": 1}\n',
+        b"\xff\xfe\x00\n",
+        b"[" * 100_000 + b"\n",
+        b'{"env_steps": 20',
+    ],
+)
+def test_damaged_reports_are_skipped(tmp_path: Path, damage: bytes) -> None:
+    trial = make(tmp_path) / "abc_00001"
+    with (trial / "history.jsonl").open("ab") as file:
+        file.write(damage)
+    found = read_trial(trial)
+    assert [one["env_steps"] for one in found.history] == [512, 1024]
+
+
+@pytest.mark.parametrize("said", [5, ["a"], "", "/", "."])
+def test_what_is_no_path_is_not_kept(tmp_path: Path, said: Any) -> None:
+    trial = make(tmp_path) / "abc_00001"
+    append_row(trial, {"env_steps": 2048, "eval/win_rate": 1, "episodes": said})
+    assert read_trial(trial).kept("episodes") is None
 
 
 def test_what_is_no_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
