@@ -17,7 +17,8 @@ def override(default: Config, words: Sequence[str], *, prog: str, description: s
 
     Args:
         default: a config, nested dataclasses opened by dots.
-        words: `--FIELD VALUE` or `--FIELD=VALUE`; a field that holds several takes all that follow.
+        words: `--FIELD VALUE` or `--FIELD=VALUE`; a field that holds several takes all that follow,
+            and those of the same flag further on.
         prog: how the user called this, for the help.
         description: first paragraph of the help.
 
@@ -69,11 +70,12 @@ def read_flags(default: Any, words: Sequence[str]) -> dict[str, Any]:
         while left and not left[0].startswith("--") and (takes_list(hint) or not texts):
             texts.append(left.pop(0))
         if takes_list(hint):
-            values[name] = tuple(texts)
+            values[name] = (*values.get(name, ()), *texts)
         elif texts:
             values[name] = parse_text(flag, texts[0], hint, current[name])
         else:
-            raise BadInputError(f"{flag} lacks its value; give one, such as {current[name]}.")
+            such = f", such as {current[name]}" if current[name] != "" else ""
+            raise BadInputError(f"{flag} lacks its value; give one{such}.")
     return values
 
 

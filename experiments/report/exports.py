@@ -35,13 +35,14 @@ def trials_csv(overview: Overview) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["trial_id", "variant", "rank", "seed", "state", "env_steps", "seconds"]
-    writer.writerow([*head, *varied, *metrics, "hacked", "error", "folder"])
+    writer.writerow(_inert(one) for one in [*head, *varied, *metrics, "hacked", "error", "folder"])
     for trial, fields in zip(study.trials, flat, strict=True):
         name = names.get(id(trial), trial.variant)
         state = "failed" if trial.error else "done" if trial.is_whole else "unfinished"
         last = trial.history[-1] if trial.history else {}
         writer.writerow(
-            [
+            _inert(one)
+            for one in [
                 trial.trial_id,
                 name,
                 ranks.get(name, "") if id(trial) in names else "",
@@ -57,6 +58,11 @@ def trials_csv(overview: Overview) -> str:
             ]
         )
     return text.getvalue()
+
+
+def _inert(cell: Any) -> Any:
+    """A cell that a spreadsheet doesn't take for a formula; numbers stay numbers."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
 
 
 def marl_eval(overview: Overview) -> dict[str, Any]:

@@ -27,6 +27,8 @@ NUM_LEDGERS = 12
 """Variants whose ledger is drawn."""
 MAX_DRAWN_FIELDS = 12
 """Fields whose response is drawn; of others the table says it."""
+MAX_NAMED = 5
+"""Damaged files that a warning names."""
 PRICES = (
     ("friendly kills", "team-mates shot, an episode", "behaviour/friendly_kills"),
     ("wasted shots", "bullets that hit nothing, an episode", "behaviour/wasted_shots"),
@@ -50,8 +52,9 @@ def find(study: Study, folder: Path) -> Findings:
     fields = tables.field_tables(overview)
     effects = tables.effects(overview) if overview.is_one_at_a_time else ()
     pair = tables.interaction(overview)
+    games, unreadable = training_tables.stored_games(overview)
     with style():
-        drawings = dict(_draw(overview, fields, pair, folder))
+        drawings = dict(_draw(overview, fields, pair, games, folder))
     shelf = Shelf()
     shelf.answer(list(asks_of(overview, fields, effects)))
     return Findings(
@@ -61,11 +64,16 @@ def find(study: Study, folder: Path) -> Findings:
         interaction=pair,
         drawings=drawings,
         shelf=shelf,
+        warnings=_unreadable(unreadable),
     )
 
 
 def _draw(
-    overview: Overview, fields: tuple[FieldTable, ...], pair: Any, folder: Path
+    overview: Overview,
+    fields: tuple[FieldTable, ...],
+    pair: Any,
+    games: training_tables.GamesOf,
+    folder: Path,
 ) -> Iterator[tuple[str, Drawing]]:
     variants = overview.variants
     best, worst = variants[0], variants[-1]
@@ -100,8 +108,16 @@ def _draw(
     pairs = [("best: ", best), ("worst: ", worst)] if len(variants) > 1 else [("", best)]
     if (growth := training_figures.ledger_growth(pairs, terms, folder)) is not None:
         yield "ledger-training", growth
-    if (again := training_tables.rescored(overview)) is not None:
+    if (again := training_tables.rescored(games)) is not None:
         yield "rescoring", figures.rescoring(again, ranks_of(again.variants), folder)
+
+
+def _unreadable(paths: Sequence[Path]) -> tuple[str, ...]:
+    if not paths:
+        return ()
+    shown = ", ".join(map(str, paths[:MAX_NAMED]))
+    more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
+    return (f"Episodes that can't be read aren't paid anew: {shown}{more}.",)
 
 
 def _with(variants: tuple[Variant, ...], base: Variant | None) -> tuple[Variant, ...]:
@@ -131,7 +147,7 @@ def summary(found: Findings) -> dict[str, Any]:
         "state": overview.state,
         "num_trials": len(overview.study.trials),
         "num_compared": len(overview.trials),
-        "warnings": list(overview.warnings),
+        "warnings": [*overview.warnings, *found.warnings],
         "fields": [_field(one) for one in found.fields],
         "effects": [
             {

@@ -18,7 +18,7 @@ from experiments.report.canvas import Drawing
 from experiments.report.markup import Markup, Part, join, section, tag, watch
 from experiments.report.overview import Overview
 from experiments.report.tables import Effect, FieldTable
-from experiments.report.variants import label_of, verdict_of
+from experiments.report.variants import label_of, number, verdict_of
 from experiments.report.watching import Shelf
 from experiments.response import Interaction
 from experiments.study import TrialResult
@@ -38,6 +38,8 @@ class Findings:
     interaction: Interaction | None
     drawings: Mapping[str, Drawing]
     shelf: Shelf
+    warnings: tuple[str, ...] = ()
+    """Of drawing the page, beside those of the overview."""
 
     @property
     def titles(self) -> list[str]:
@@ -66,7 +68,7 @@ def head(found: Findings) -> Markup:
         f"{levels:,} held-out levels",
         _when(trials),
     ]
-    notes: list[Part] = [tag("p", one) for one in overview.warnings]
+    notes: list[Part] = [tag("p", one) for one in (*overview.warnings, *found.warnings)]
     notes += _verdicts(found)
     return join(
         tag("h1", study.name),
@@ -77,11 +79,12 @@ def head(found: Findings) -> Markup:
 
 def _when(trials: Sequence[TrialResult]) -> str:
     """When the last report came."""
-    rows = [one.history[-1] for one in trials if "timestamp" in one.history[-1]]
-    if not rows:
+    found = [number(one.history[-1].get("timestamp")) for one in trials]
+    times = [one for one in found if one is not None]
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(max(times)))
+    except (ValueError, OverflowError, OSError):  # none, or none that a calendar has
         return ""
-    newest = max(float(one["timestamp"]) for one in rows)
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(newest))
 
 
 def _verdicts(found: Findings) -> list[Part]:
@@ -135,8 +138,15 @@ def command(verb: str, recipe: Recipe) -> str:
     words = ["clowder", verb, recipe.name]
     for name, value in recipes.flatten(recipe).items():
         if value != plain[name] and name not in ("run.storage", "run.tracking_uri"):
-            words += [flag_of(name), *_words(value)]
+            words += _flag(flag_of(name), _words(value))
     return shlex.join(words)
+
+
+def _flag(flag: str, words: list[str]) -> list[str]:
+    """A flag with its values; where one looks like a flag itself, each is bound by `=`."""
+    if any(one.startswith("--") for one in words):
+        return [f"{flag}={one}" for one in words]
+    return [flag, *words]
 
 
 def _words(value: Any) -> list[str]:

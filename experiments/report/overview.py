@@ -94,7 +94,7 @@ def look_over(study: Study) -> Overview:
     compared = compared or judged
     kept = {id(one) for one in compared}
     state = _state(study)
-    variants = sorted(_group(compared), key=lambda one: -one.objective)
+    variants = sorted(_group(compared), key=_rank)
     left_out = tuple(one for one in study.trials if id(one) not in kept)
     num_planned = _num_planned(study)
     return Overview(
@@ -156,6 +156,11 @@ def _base(study: Study, variants: Sequence[Variant]) -> Variant | None:
     return next((one for one in only_named if [one.values[VARIANT]] == named[:1]), None)
 
 
+def _rank(variant: Variant) -> tuple[float, float]:
+    """Best first by the win rate that is shown, ties by the objective: cats that got out."""
+    return -round(variant.win_rate.value, 9), -variant.objective
+
+
 def _state(study: Study) -> str:
     from experiments.runner import DONE_FILE
 
@@ -180,6 +185,21 @@ def _num_planned(study: Study) -> int:
 # -- what to keep in mind
 
 
+def is_halfway(trial: TrialResult) -> bool:
+    """Whether it failed before it had trained to the end of its recipe."""
+    return bool(trial.error) and not trial.is_whole
+
+
+def _progress(trial: TrialResult) -> str:
+    steps = f"{int(trial.final['env_steps']):,}"
+    return f"{steps} of {trial.recipe.run.env_steps:,} env steps" if trial.recipe else steps
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
 def _warnings(
     study: Study,
     state: str,
@@ -199,11 +219,20 @@ def _warnings(
     for trial in study.trials:
         if trial.error:
             found.append(f"Failed: {label_of(trial)}: {trial.error}")
+    halfway = [one for one in compared if is_halfway(one)]
+    if halfway:
+        names = [f"{label_of(one)} at {_progress(one)}" for one in halfway]
+        found.append(f"Compared though they failed before the end: {_listed(names)}.")
     silent = [one for one in left_out if not one.error]
+    blank = [one for one in silent if one.final and number(one.final[WIN_RATE]) is None]
+    if blank:
+        names = [f"{label_of(one)} says {one.final[WIN_RATE]}" for one in blank]
+        found.append(f"Left out, as their last win rate is no number: {_listed(names)}.")
+    silent = [one for one in silent if one not in blank]
     if silent:
-        names = ", ".join(f"{label_of(one)} at {steps_of(one):,} env steps" for one in silent[:5])
-        more = f" and {len(silent) - 5} more" if len(silent) > 5 else ""
-        found.append(f"Left out, as they aren't done: {names}{more}.")
+        names = [f"{label_of(one)} at {steps_of(one):,} env steps" for one in silent]
+        found.append(f"Left out, as they aren't done: {_listed(names)}.")
+    found += [f"Left out: {one}" for one in study.foreign]
     sweep = study.recipe.sweep
     adaptive = [one for one in (sweep.search, sweep.scheduler) if one in ADAPTIVE]
     if adaptive and len(compared) > 1:

@@ -101,6 +101,7 @@ function rankingRow(row) {
   name.append(element("span", row.name, "name clamped"));
   name.title = row.name;
   name.firstChild.tabIndex = 0;
+  if (row.mark) name.append(" ", element("i", `(${row.mark})`));
   if (row.failure !== null) games.append(watchButton(row.failure, "lost"), " ");
   if (row.victory !== null) games.append(watchButton(row.victory, "won"));
   made.append(element("td", String(row.rank), "text"), name, games);

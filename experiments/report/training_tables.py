@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.play import Games
 from env.errors import BadInputError
 from env.pico_park import PicoParkRewards
 from experiments.report.overview import Overview
@@ -14,6 +18,8 @@ from experiments.report.tables import spread
 from experiments.report.variants import Variant, number
 from experiments.study import TrialResult
 
+GamesOf: TypeAlias = Mapping[Variant, Sequence[Games]]
+"""What each variant's seeds have played last."""
 MAX_RESCORED = 12
 """Variants that are paid under each other's weights."""
 
@@ -48,24 +54,43 @@ def ledger_over_time(trial: TrialResult) -> tuple[list[int], dict[str, list[floa
     return [int(row["env_steps"]) for row in rows], paying
 
 
-def rescored(overview: Overview) -> Rescored | None:
-    """What games pay under other variants' weights; None if fewer than two sets of weights have
-    games to pay. Of variants with equal weights the best stands for all."""
+def stored_games(overview: Overview) -> tuple[GamesOf, tuple[Path, ...]]:
+    """What variants with different weights have played last, and the files that can't be read.
+
+    Of variants with equal weights the best stands for all.
+    """
     from experiments.episodes import load_episodes
-    from experiments.evaluate import ledger
 
     by_weights: dict[PicoParkRewards, Variant] = {}
     for one in overview.variants:
         if one.recipe is not None:
             by_weights.setdefault(one.recipe.rewards, one)
-    games = {}
+    games: dict[Variant, list[Games]] = {}
+    unreadable = []
     for variant in spread(list(by_weights.values()), MAX_RESCORED):
-        paths = [path for one in variant.trials if (path := one.kept("episodes")) is not None]
-        try:
-            games[variant] = [load_episodes(path).games for path in paths]
-        except BadInputError:
-            continue
-    kept = tuple(variant for variant, of in games.items() if of)
+        for trial in variant.trials:
+            path = trial.kept("episodes")
+            if path is None:
+                continue
+            try:
+                found = load_episodes(path).games
+            except BadInputError:
+                unreadable.append(path)
+            else:
+                games.setdefault(variant, []).append(found)
+    return games, tuple(unreadable)
+
+
+def rescored(games: GamesOf) -> Rescored | None:
+    """What games pay under other variants' weights; None if fewer than two sets of weights have
+    games to pay.
+
+    Args:
+        games: of `stored_games`.
+    """
+    from experiments.evaluate import ledger
+
+    kept = tuple(games)
     if len(kept) < 2:
         return None
     weights = [variant.recipe.rewards for variant in kept if variant.recipe]

@@ -19,6 +19,7 @@ from experiments.report.markup import (
     tag,
     watch,
 )
+from experiments.report.overview import is_halfway
 from experiments.report.tables import MAX_CAUSE_ROWS, MEASURES, measures_of, share_of_causes, spread
 from experiments.report.variants import Variant, causes_of, said
 from experiments.statistics import IQM_FROM
@@ -84,6 +85,7 @@ def _row(found: Findings, one: Variant, rank: int) -> dict[str, Any]:
         "seeds": [_digits(rate) for rate in one.win_rates] if len(one.trials) > 1 else [],
         "cells": [[_digits(value), text] for value, text in cells],
         "hacked": one.hacked,
+        "mark": "failed early" if any(map(is_halfway, one.trials)) else "",
         "failure": found.shelf.at("failure", one.name),
         "victory": found.shelf.at("victory", one.name),
     }

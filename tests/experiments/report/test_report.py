@@ -253,6 +253,31 @@ def test_damaged_replays_and_episodes_are_left_out(pool: Pool, tmp_path: Path) -
     page = read(made.page)
     assert page.data["games"] == [] and not page.buttons("along")
     assert not (made.page.parent / "rescoring.png").exists()
+    assert "Episodes that can't be read aren't paid anew: " in page.text
+    assert str(next(folder.rglob("*.npz"))) in page.text
+    assert made.summary["warnings"]
+
+
+@pytest.mark.parametrize("timestamp", ["now", 1e300, float("nan"), True])
+def test_a_time_that_is_none_is_left_out(pool: Pool, tmp_path: Path, timestamp: Any) -> None:
+    folder = make_study(
+        tmp_path, pool, [{}], lambda c, i: Outcome(win_rate=0.3, changes={"timestamp": timestamp})
+    )
+    assert make_report(load_study(str(folder))).page.is_file()
+
+
+def test_cells_are_no_formulas(pool: Pool, tmp_path: Path) -> None:
+    names = ("=1+1", "+a", "-b", "@c", "d")
+    variants = tuple(f"{one}: rewards.alive=0.0{i}" for i, one in enumerate(names))
+    folder = make_study(
+        tmp_path,
+        pool,
+        [{"variant": one} for one in names],
+        lambda c, i: Outcome(win_rate=0.3),
+        recipe=recipes.replace(find_recipe("smoke"), {"sweep.variants": variants}),
+    )
+    rows = list(csv.DictReader(io.StringIO(make_report(load_study(str(folder))).csv)))
+    assert [one["variant"] for one in rows] == ["'=1+1", "'+a", "'-b", "'@c", "d"]
 
 
 def test_names_come_from_strangers(pool: Pool, tmp_path: Path) -> None:
@@ -381,6 +406,9 @@ def test_the_command_line_in_the_page_makes_the_same_recipe() -> None:
     assert words[:3] == ["clowder", "sweep", "smoke"]
     again, _ = cli.parse_recipe("sweep", words[2:])
     assert again == recipes.replace(recipe, {"run.storage": "results"})
+    dashed = recipes.replace(recipe, {"sweep.variants": ("base:", "--b: model.lstm=false")})
+    again, _ = cli.parse_recipe("sweep", shlex.split(command("sweep", dashed))[2:])
+    assert again == recipes.replace(dashed, {"run.storage": "results"})
     foreign = recipes.replace(recipe, {"name": "mine"})
     assert command("sweep", foreign).startswith("#")
 

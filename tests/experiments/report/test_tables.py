@@ -19,7 +19,13 @@ from experiments.lease import Lease
 from experiments.recipes import find_recipe
 from experiments.report.overview import Overview, look_over
 from experiments.report.tables import effects, field_tables, interaction, spread
-from experiments.report.training_tables import curve_of, ledger_of, ledger_over_time, rescored
+from experiments.report.training_tables import (
+    curve_of,
+    ledger_of,
+    ledger_over_time,
+    rescored,
+    stored_games,
+)
 from experiments.report.variants import CAUSES
 from experiments.study import TrialResult, load_study
 from tests.experiments.report.conftest import ALIVE, BLOCKS, SEEDS
@@ -283,7 +289,7 @@ def test_with_one_seed_each_levels_are_paired(pool: Pool, tmp_path: Path) -> Non
 
 
 def test_games_are_paid_under_each_others_weights(overview: Overview) -> None:
-    found = rescored(overview)
+    found = rescored(stored_games(overview)[0])
     assert found is not None and len(found.variants) == 6
     for i, of in enumerate(found.variants):
         for j, by in enumerate(found.variants):
@@ -336,3 +342,49 @@ def test_values_that_are_no_numbers_are_names(pool: Pool, tmp_path: Path) -> Non
         path.write_text(json.dumps(data))
     (field,) = field_tables(look_over(load_study(str(folder))))
     assert {one.label for one in field.bins} == {"nan", "None", "[1, 2]"}
+
+
+def test_what_failed_halfway_is_compared_with_a_warning(pool: Pool, tmp_path: Path) -> None:
+    configs = [{"rewards.own_block": 0.1 * i} for i in range(2)]
+
+    def come_to(config: Mapping[str, Any], index: int) -> Outcome:
+        return Outcome(win_rate=0.5, is_done=index > 0, error="" if index else "out of memory")
+
+    folder = make_study(tmp_path, pool, configs, come_to)
+    found = look_over(load_study(str(folder)))
+    assert len(found.variants) == 2
+    assert (
+        "Compared though they failed before the end: own_block=0 s0 at 512 of 1,024 env steps."
+        in found.warnings
+    )
+
+
+def test_a_win_rate_that_is_no_number_is_said_to_be_none(pool: Pool, tmp_path: Path) -> None:
+    configs = [{"rewards.own_block": 0.05 * i} for i in range(3)]
+
+    def come_to(config: Mapping[str, Any], index: int) -> Outcome:
+        blank = {} if index else {"eval/win_rate": float("nan")}
+        return Outcome(win_rate=0.5, changes=blank)
+
+    folder = make_study(tmp_path, pool, configs, come_to)
+    (warning,) = look_over(load_study(str(folder))).warnings
+    assert warning == "Left out, as their last win rate is no number: own_block=0 s0 says nan."
+
+
+def test_the_order_is_that_of_the_win_rates_shown(pool: Pool, tmp_path: Path) -> None:
+    """From ten seeds on by the interquartile mean, which two failed seeds don't move."""
+    rates = {"base": [0.0, 0.0, *[0.9] * 8], "no blocks": [0.8] * 10, "selfish": [0.1] * 10}
+    found = named(tmp_path, pool, rates).variants
+    assert [one.name for one in found] == ["base", "no blocks", "selfish"]
+    assert [one.win_rate.value for one in found] == pytest.approx([0.9, 0.8, 0.1])
+
+
+def test_episodes_that_cannot_be_read_are_named(pool: Pool, tmp_path: Path) -> None:
+    configs = [{"rewards.own_block": 0.05 * i, "run.seed": s} for i in range(2) for s in range(2)]
+    folder = make_study(tmp_path, pool, configs, lambda config, index: Outcome(win_rate=0.5))
+    damaged = sorted(folder.rglob("*.npz"))[0]
+    damaged.write_bytes(b"PK and no more")
+    games, unreadable = stored_games(look_over(load_study(str(folder))))
+    assert unreadable == (damaged,)
+    assert sorted(len(one) for one in games.values()) == [1, 2]
+    assert rescored(games) is not None
