@@ -222,8 +222,14 @@ def _importance(share: Interval, p_value: float, num_bins: int) -> Importance:
     return Importance(share=share, p_value=p_value, p_corrected=p_value, num_bins=num_bins)
 
 
-def _share_at(found: float, between: int, within: int, level: float) -> float:
-    """Share of variance under which an F up to the found one comes with this probability."""
+def _share_at(
+    found: float, between: int, within: int, level: float, num_trials: int | None = None
+) -> float:
+    """Share of variance under which an F up to the found one comes with this probability.
+
+    Args:
+        num_trials: None: as many as the degrees of freedom and the mean use up.
+    """
 
     def excess(effect: float) -> float:
         return float(ncfdtr(between, within, effect, found)) - level
@@ -237,22 +243,51 @@ def _share_at(found: float, between: int, within: int, level: float) -> float:
         while excess(top) > 0:
             top *= 2
         effect = float(brentq(excess, 0, top))
-    return effect / (effect + between + within + 1)
+    return effect / (effect + (num_trials or between + within + 1))
 
 
-def importances(table: Mapping[str, Sequence[Any]], outcomes: ArrayLike) -> dict[str, Importance]:
-    """The importance of every field, with p values by Holm 1979 for their number.
+def importances(
+    table: Mapping[str, Sequence[Any]],
+    outcomes: ArrayLike,
+    cells: Sequence[int] | None = None,
+) -> dict[str, Importance]:
+    """The importance of every field beside all others, with p values by Holm 1979 for their number.
+
+    Each field's partial sum of squares in the additive model of all fields' bins, so that what the
+    others do is no noise (the partial F test; Fox 2016, "Applied Regression Analysis", 8.2). The
+    share is of what the other fields leave: partial epsilon squared, with Steiger's interval as in
+    `importance`. Where the model would be as large as what is left to judge it by, and values are
+    binned, each field is judged alone as by `importance`.
 
     Assumes variants drawn independently of outcomes; adaptive searches bias it (see the top).
 
     Args:
         table: values of each field, one a trial.
         outcomes: float [num_trials].
+        cells: of a design in which all values meet and trials are seeds of variants, the variant of
+            each trial: then what differs within variants is the error, and every value has a bin.
 
     Returns:
         By field, the largest share first; those that can't be told last.
     """
-    found = {name: importance(values, outcomes) for name, values in table.items()}
+    results = to_floats("outcomes", outcomes)
+    for values in table.values():
+        _outcomes(results, len(values))
+    bins = {name: _bins_of(values, cells) for name, values in table.items()}
+    groups = {name: _groups(one, results.size) for name, one in bins.items() if len(one) > 1}
+    rest, rank = _left(list(groups.values()), results)
+    error, within = _within(cells, results) if cells is not None else (rest, results.size - rank)
+    is_exact = all(len(of) == len(set(table[name])) for name, of in bins.items())
+    if cells is None and (len(groups) < 2 or within < (1 if is_exact else rank - 1)):
+        found = {name: importance(values, outcomes) for name, values in table.items()}
+    else:
+        found = {}
+        for name, of in bins.items():
+            others = [one for other, one in groups.items() if other != name]
+            without, fewer = _left(others, results)
+            found[name] = _partial(
+                max(0.0, without - rest), rank - fewer, error, within, results, len(of)
+            )
     corrected = holm([one.p_value for one in found.values()])
     found = {
         name: Importance(
@@ -261,11 +296,78 @@ def importances(table: Mapping[str, Sequence[Any]], outcomes: ArrayLike) -> dict
         for (name, one), p_value in zip(found.items(), corrected, strict=True)
     }
 
-    def rank(item: tuple[str, Importance]) -> tuple[bool, float, float]:
+    def place(item: tuple[str, Importance]) -> tuple[bool, float, float]:
         share, p_value = item[1].share.value, item[1].p_value
         return math.isnan(share), -share, p_value if p_value == p_value else 0.0
 
-    return dict(sorted(found.items(), key=rank))
+    return dict(sorted(found.items(), key=place))
+
+
+def _partial(
+    explained: float,
+    between: int,
+    rest: float,
+    within: int,
+    results: NDArray[np.float64],
+    num_bins: int,
+) -> Importance:
+    """The importance that a sum of squares has beside the error's."""
+    unknown = Interval(math.nan, math.nan, math.nan, METHOD)
+    if between < 1 or within < 1 or _is_zero(explained + rest, results):
+        return _importance(unknown, math.nan, num_bins)
+    if _is_zero(rest, results):
+        share = 0.0 if _is_zero(explained, results) else 1.0
+        return _importance(Interval(share, math.nan, math.nan, METHOD), math.nan, num_bins)
+    noise = rest / within
+    found = explained / between / noise
+    beyond = max(0.0, explained - between * noise)
+    share = beyond / (beyond + (results.size - 1) * noise)
+    low = _share_at(found, between, within, 0.975, results.size)
+    reached = max(found, float(fdtri(between, within, 0.5)))
+    high = _share_at(reached, between, within, 0.025, results.size)
+    p_value = float(fdtrc(between, within, found))
+    return _importance(bounded(share, low, high, METHOD), p_value, num_bins)
+
+
+def pooled_error(
+    table: Mapping[str, Sequence[Any]], outcomes: ArrayLike, cells: Sequence[int] | None = None
+) -> tuple[float, int]:
+    """Variance of trials about what all fields' values say of them, and its degrees of freedom.
+
+    Args:
+        table, outcomes, cells: as for `importances`; every value has a bin.
+
+    Returns:
+        Mean square of the seeds within variants, or what the additive model leaves; nan and 0 where
+        nothing is left.
+    """
+    results = to_floats("outcomes", outcomes)
+    if cells is not None:
+        rest, within = _within(cells, results)
+    else:
+        bins = [bins_of(values, len(values)) for values in table.values()]
+        rest, rank = _left([_groups(one, results.size) for one in bins], results)
+        within = results.size - rank
+    return (rest / within, within) if within > 0 else (math.nan, 0)
+
+
+def _bins_of(values: Sequence[Any], cells: Sequence[int] | None) -> tuple[Bin, ...]:
+    return bins_of(values) if cells is None else bins_of(values, len(values))
+
+
+def _left(groups: Sequence[NDArray[np.int64]], results: NDArray[np.float64]) -> tuple[float, int]:
+    """Sum of squares that a model of these groups' effects leaves, and the model's rank."""
+    columns = [np.ones((results.size, 1)), *(np.eye(one.max() + 1)[one] for one in groups)]
+    design = np.concatenate(columns, axis=1)
+    fit, _, rank, _ = np.linalg.lstsq(design, results)
+    return float(((results - design @ fit) ** 2).sum()), int(rank)
+
+
+def _within(cells: Sequence[int], results: NDArray[np.float64]) -> tuple[float, int]:
+    """Sum of squares within cells, and its degrees of freedom."""
+    names, cell_of = np.unique(np.asarray(cells), return_inverse=True)
+    means = np.bincount(cell_of, results) / np.bincount(cell_of)
+    return float(((results - means[cell_of]) ** 2).sum()), results.size - names.size
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -289,12 +391,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def strongest_interaction(
-    table: Mapping[str, Sequence[Any]], outcomes: ArrayLike
+    table: Mapping[str, Sequence[Any]],
+    outcomes: ArrayLike,
+    cells: Sequence[int] | None = None,
 ) -> Interaction | None:
     """The pair of fields whose interaction explains most of the outcomes' variance.
 
     Two-way analysis of variance by regression, for each pair: means of all cells that hold trials
-    against the sum of both main effects, so cells may differ in size and be empty. Numbers of many
+    against the sum of both main effects, so cells may differ in size and be empty. Other fields'
+    main effects are taken off where enough trials are left. Numbers of many
     values make 3 bins from 45 trials on, else 2. The share is epsilon squared: what chance alone
     would explain is taken off. p values are corrected by Holm 1979 for the number of pairs.
 
@@ -303,6 +408,7 @@ def strongest_interaction(
     Args:
         table: values of each field, one a trial.
         outcomes: float [num_trials].
+        cells: as for `importances`; then the error is that within variants.
 
     Returns:
         The strongest, significant or not; None if no pair of fields fills enough cells, with two
@@ -312,11 +418,13 @@ def strongest_interaction(
     for name, values in table.items():
         _outcomes(results, len(values))
         is_coarse = len(values) < 9 * MIN_TRIALS and len(set(values)) > 3
-        bins[name] = bins_of(values, 2 if is_coarse else 3)
+        is_whole = cells is not None
+        bins[name] = bins_of(values, len(values) if is_whole else 2 if is_coarse else 3)
+    groups = {name: _groups(one, results.size) for name, one in bins.items() if len(one) > 1}
     pairs, tests = [], []
-    for pair in itertools.combinations([name for name in bins if len(bins[name]) > 1], 2):
-        rows, columns = (_groups(bins[name], results.size) for name in pair)
-        test = _test_interaction(rows, columns, results)
+    for pair in itertools.combinations(groups, 2):
+        others = [of for name, of in groups.items() if name not in pair]
+        test = _test_interaction(groups[pair[0]], groups[pair[1]], others, results, cells)
         if test is not None:
             pairs.append(pair)
             tests.append(test)
@@ -325,15 +433,15 @@ def strongest_interaction(
     corrected = holm([p_value for _, p_value in tests])
     best = max(range(len(tests)), key=lambda i: (tests[i][0], -tests[i][1]))
     first, second = (bins[name] for name in pairs[best])
-    cells = [[sorted(set(a.indices) & set(b.indices)) for b in second] for a in first]
+    found = [[sorted(set(a.indices) & set(b.indices)) for b in second] for a in first]
     return Interaction(
         fields=pairs[best],
         bins=(first, second),
         means=tuple(
             tuple(float(results[cell].mean()) if cell else math.nan for cell in row)
-            for row in cells
+            for row in found
         ),
-        counts=tuple(tuple(len(cell) for cell in row) for row in cells),
+        counts=tuple(tuple(len(cell) for cell in row) for row in found),
         share=tests[best][0],
         p_value=tests[best][1],
         p_corrected=corrected[best],
@@ -342,21 +450,27 @@ def strongest_interaction(
 
 
 def _test_interaction(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], results: NDArray[np.float64]
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    others: Sequence[NDArray[np.int64]],
+    results: NDArray[np.float64],
+    cells: Sequence[int] | None,
 ) -> tuple[float, float] | None:
     """Share of variance and p value; None if there is nothing to estimate them from."""
-    cells, cell_of = np.unique(rows * (columns.max() + 1) + columns, return_inverse=True)
-    sizes = np.bincount(cell_of)
-    rest = float(((results - (np.bincount(cell_of, results) / sizes)[cell_of]) ** 2).sum())
-    main = np.concatenate([np.eye(rows.max() + 1)[rows], np.eye(columns.max() + 1)[columns]], 1)
-    fit, _, rank, _ = np.linalg.lstsq(main, results)
-    beyond, within = cells.size - int(rank), results.size - cells.size
-    if beyond < 1 or within < 1 or _is_zero(rest, results):
+    together = rows * (columns.max() + 1) + columns
+    both = np.unique(together, return_inverse=True)[1]
+    rest, full = _left([both, *others], results)
+    if cells is None and others and results.size - full < full:
+        others = []
+        rest, full = _left([both], results)
+    without, rank = _left([rows, columns, *others], results)
+    explained, beyond = max(0.0, without - rest), full - rank
+    error, within = _within(cells, results) if cells is not None else (rest, results.size - full)
+    if beyond < 1 or within < 1 or _is_zero(error, results):
         return None
-    explained = max(0.0, float(((results - main @ fit) ** 2).sum()) - rest)
     total = float(((results - results.mean()) ** 2).sum())
-    share = max(0.0, (explained - beyond * rest / within) / total)
-    return share, float(fdtrc(beyond, within, explained / beyond / (rest / within)))
+    share = max(0.0, (explained - beyond * error / within) / total)
+    return share, float(fdtrc(beyond, within, explained / beyond / (error / within)))
 
 
 def _is_zero(squares: float, results: NDArray[np.float64]) -> bool:

@@ -22,7 +22,14 @@ from experiments.report.markup import (
     tag,
     values,
 )
-from experiments.report.tables import MEASURES, SIGNIFICANT, BinRow, Effect, FieldTable
+from experiments.report.tables import (
+    MEASURES,
+    SIGNIFICANT,
+    BinRow,
+    Effect,
+    FieldTable,
+    why_no_interaction,
+)
 from experiments.report.variants import said
 
 NUM_OPEN_FIELDS = 6
@@ -58,8 +65,8 @@ def matter(found: Findings) -> Markup | None:
         _lead(found),
         table(heads, rows, texts=(0, 1)),
         _interaction(found),
-        note="Share: how much of what differs between variants in held-out win rate a field "
-        "explains by itself (analysis of variance). p: how likely chance alone explains as much, "
+        note="Share: how much of what differs in held-out win rate, and other fields leave, a "
+        "field explains (analysis of variance). p: how likely chance alone explains as much, "
         "corrected for the number of fields; grey where that may be.",
     )
 
@@ -113,20 +120,23 @@ def _lead(found: Findings) -> Markup:
 def _interaction(found: Findings) -> Markup | None:
     one = found.interaction
     if one is None:
-        return None
+        reason = why_no_interaction(found.overview)
+        return tag("p", reason) if reason else None
     drawing = found.drawings.get("interaction")
     if drawing is None:
         return tag("p", "No two fields do more together than each does alone.")
     title = "Strongest interaction"
     if one.p_corrected >= SIGNIFICANT:
         title += ", which may be chance"
+    num_units = sum(sum(row) for row in one.counts)
+    units = "variants" if num_units == len(found.overview.variants) else "runs"
     pairs = "one pair" if one.num_pairs == 1 else f"{one.num_pairs} pairs"
     p_value = chance(one.p_corrected)
     p_value = f"p\u00a0{p_value}" if p_value.startswith("<") else f"p\u00a0=\u00a0{p_value}"
     words = (
         f"Of {pairs} of fields, {one.fields[0]} and {one.fields[1]} do most together: "
         f"{one.share:.0%} of the variance beyond what both do alone ({p_value}). "
-        "Mean held-out win rate; n: variants."
+        f"Mean held-out win rate; n: {units}."
     )
     return join(tag("h3", title), figure(drawing, words))
 

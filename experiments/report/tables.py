@@ -17,18 +17,19 @@ from experiments.report.variants import (
     causes_of,
     mean_of,
     number,
-    values_of,
 )
 from experiments.response import (
     MAX_BINS,
     Importance,
     Interaction,
     importances,
+    pooled_error,
     response,
     strongest_interaction,
 )
 from experiments.statistics import (
     Interval,
+    bounded,
     paired_difference,
     paired_share_difference,
     probability_of_improvement,
@@ -174,51 +175,111 @@ class Effect:
 def field_tables(overview: Overview) -> tuple[FieldTable, ...]:
     """Every field that varies, the most important first.
 
-    A unit is a variant, with the mean of its seeds: they differ by chance alone. Only where a
-    single field varies over few values is a unit a run, as there is nothing else to compare them
-    by.
+    A unit is a variant, with the mean of its seeds: they differ by chance alone. Where all values
+    meet and variants have several seeds, a unit is a run, and what seeds differ by is the error.
     """
-    fields = overview.fields
-    if not fields:
+    if not overview.fields:
         return ()
-    variants = overview.variants
-    units = [one.trials for one in variants]
-    if len(fields) == 1 and len(variants) <= MAX_OWN_BINS:
-        units = [(trial,) for one in variants for trial in one.trials]
-    rates = [np.mean([one.final["eval/win_rate"] for one in of]) for of in units]
-    table = {name: [values_of(of[0]).get(name) for of in units] for name in fields}
+    units = _units(overview)
     found: Mapping[str, Importance | None]
-    found = dict.fromkeys(fields) if overview.is_one_at_a_time else importances(table, rates)
+    if overview.is_one_at_a_time:
+        found = dict.fromkeys(overview.fields)
+    else:
+        found = importances(units.table, units.rates, units.cells)
     return tuple(
         FieldTable(
             name=name,
             importance=one,
-            bins=tuple(_bins(overview, name)),
-            is_numeric=all(number(value) is not None for value in fields[name]),
+            bins=tuple(_bins(overview, name, units)),
+            is_numeric=all(number(value) is not None for value in overview.fields[name]),
         )
         for name, one in found.items()
     )
 
 
-def _bins(overview: Overview, name: str) -> Iterator[BinRow]:
+@dataclass(frozen=True, kw_only=True)
+class _Units:
+    """What an analysis of variance counts."""
+
+    table: Mapping[str, Sequence[Any]]
+    """Values of each field, one a unit."""
+    rates: Sequence[float]
+    """Held-out win rate of each."""
+    is_crossed: bool
+    """Whether every value of a field was trained with every value of all others."""
+    cells: Sequence[int] | None
+    """If units are runs: which variant each is of; None if they are variants."""
+
+
+def _units(overview: Overview) -> _Units:
+    fields, variants = overview.fields, overview.variants
+    num_values = [len(set(map(repr, of))) for of in fields.values()]
+    is_crossed = max(num_values) <= MAX_OWN_BINS and math.prod(num_values) == len(variants)
+    seeds = [len(one.trials) for one in variants]
+    # Of one field the values with one seed are judged by the spread of the others.
+    if is_crossed and (min(seeds) > 1 or (len(fields) == 1 and max(seeds) > 1)):
+        cells = [i for i, one in enumerate(variants) for _ in one.trials]
+        rates = [rate for one in variants for rate in one.win_rates]
+        table = {name: [of[i] for i in cells] for name, of in fields.items()}
+        return _Units(table=table, rates=rates, is_crossed=True, cells=cells)
+    rates = [float(np.mean(one.win_rates)) for one in variants]
+    return _Units(table=fields, rates=rates, is_crossed=is_crossed, cells=None)
+
+
+def _bins(overview: Overview, name: str, units: _Units) -> Iterator[BinRow]:
     variants = overview.variants
     rates = [float(np.mean(one.win_rates)) for one in variants]
-    max_bins = MAX_OWN_BINS if len(variants) <= MAX_OWN_BINS else MAX_BINS
+    max_bins = MAX_OWN_BINS if units.is_crossed or len(variants) <= MAX_OWN_BINS else MAX_BINS
     along = response(overview.fields[name], rates, max_bins)
     bins = list(zip(along.bins, along.intervals, strict=True))
+    pooled = pooled_error(units.table, units.rates, units.cells) if units.is_crossed else None
     if name == "variant":  # as they were listed, not by the alphabet
         listed = list(dict.fromkeys(str(one.config.get(name)) for one in overview.study.trials))
         bins.sort(key=lambda one: listed.index(one[0].label))
     for one, interval in bins:
         inside = tuple(variants[i] for i in one.indices)
         trials = [trial for variant in inside for trial in variant.trials]
+        if len(inside) == 1:
+            win_rate = inside[0].win_rate
+        elif pooled is not None:
+            num_units = len(trials) if units.cells is not None else len(inside)
+            win_rate = pooled_interval(interval.value, num_units, *pooled)
+        elif len(inside) > 2:
+            win_rate = interval
+        else:  # the spread of two variants is no measure
+            win_rate = Interval(interval.value, math.nan, math.nan, interval.method)
         yield BinRow(
             label=one.label,
             variants=inside,
-            win_rate=inside[0].win_rate if len(inside) == 1 else interval,
+            win_rate=as_share(win_rate),
             causes=causes_of(trials),
             measures=measures_of(trials),
         )
+
+
+def pooled_interval(mean: float, num_units: int, variance: float, freedom: int) -> Interval:
+    """A bin's mean with Student's t interval of an error pooled over all bins.
+
+    Args:
+        mean: of the bin.
+        num_units: in the bin.
+        variance: of a unit.
+        freedom: degrees of freedom of that variance; 0: none is known.
+    """
+    if freedom < 1:
+        return Interval(mean, math.nan, math.nan, "t, pooled")
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(freedom, 0.975)) * math.sqrt(variance / num_units)
+    return bounded(mean, mean - half, mean + half, "t, pooled")
+
+
+def as_share(interval: Interval) -> Interval:
+    """The interval with its bounds cut to what a share can be."""
+    if not interval.is_known:
+        return interval
+    low, high = max(0.0, interval.low), min(1.0, interval.high)
+    return Interval(interval.value, low, high, interval.method)
 
 
 def measures_of(trials: Sequence[TrialResult]) -> dict[str, float | None]:
@@ -230,8 +291,25 @@ def interaction(overview: Overview) -> Interaction | None:
     """The pair of fields that does most beyond what each does alone."""
     if overview.is_one_at_a_time or len(overview.fields) < 2:
         return None
-    rates = [float(np.mean(one.win_rates)) for one in overview.variants]
-    return strongest_interaction(overview.fields, rates)
+    units = _units(overview)
+    return strongest_interaction(units.table, units.rates, units.cells)
+
+
+def why_no_interaction(overview: Overview) -> str:
+    """Why it can't be told whether two fields do more together, in a sentence; empty if there are
+    no two fields that vary apart."""
+    if overview.is_one_at_a_time or len(overview.fields) < 2:
+        return ""
+    told = "Whether two fields do more together than each alone can't be told"
+    if len({rate for one in overview.variants for rate in one.win_rates}) == 1:
+        return f"{told}: all runs win equally often."
+    if overview.num_seeds == 1:
+        return (
+            f"{told}: too few runs share a pair of values; train several seeds (--sweep.num-seeds)."
+        )
+    return (
+        f"{told}: too few pairs of values were trained, or runs with the same values don't differ."
+    )
 
 
 # -- beside the base

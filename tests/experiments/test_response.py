@@ -18,6 +18,7 @@ from experiments.response import (
     holm,
     importance,
     importances,
+    pooled_error,
     response,
     strongest_interaction,
 )
@@ -189,14 +190,104 @@ def test_fields_are_sorted_and_corrected() -> None:
     table = {"idle": list(idle), "one": [1.0] * 60, "weak": list(weak), "strong": list(strong)}
     found = importances(table, outcomes)
     assert list(found)[:2] == ["strong", "weak"] and list(found)[-1] == "one"
-    alone = {name: importance(table[name], outcomes) for name in table}
-    assert all(found[name].share == alone[name].share for name in ("strong", "weak", "idle"))
-    raw = [alone[name].p_value for name in ("strong", "weak", "idle")]
+    dummies = {
+        name: [np.isin(np.arange(60), one.indices) for one in bins_of(table[name])[1:]]
+        for name in ("strong", "weak", "idle")
+    }
+    rest, raw = nested([one for of in dummies.values() for one in of], outcomes), []
+    for name in dummies:
+        without = nested([x for key, of in dummies.items() if key != name for x in of], outcomes)
+        f = ((without - rest) / 5) / (rest / 44)
+        raw.append(float(stats.f.sf(f, 5, 44)))
+        share = max(0.0, 5 * (f - 1) / (5 * (f - 1) + 59))
+        assert found[name].share.value == pytest.approx(share)
+        assert found[name].p_value == pytest.approx(raw[-1])
     assert raw == sorted(raw)
     corrected = [found[name].p_corrected for name in ("strong", "weak", "idle")]
     expected = [3 * raw[0], max(3 * raw[0], 2 * raw[1]), max(3 * raw[0], 2 * raw[1], raw[2])]
     assert corrected == pytest.approx(np.minimum(1, expected))
     assert math.isnan(found["one"].p_corrected)
+
+
+def crossed(num_seeds: int) -> tuple[dict[str, list[int]], list[int], NDArray[np.intp]]:
+    """A grid of three by two by two values: the table, each trial's variant, and its places."""
+    places = np.array(list(itertools.product(range(3), range(2), range(2), range(num_seeds)))).T
+    table = {name: places[i].tolist() for i, name in enumerate("abc")}
+    return table, ((places[0] * 2 + places[1]) * 2 + places[2]).tolist(), places
+
+
+def test_what_other_fields_of_a_grid_do_is_no_noise() -> None:
+    """Balanced, so each field's sum of squares is that of its own means: a closed form."""
+    table, _, places = crossed(1)
+    outcomes = 3.0 * places[0] + places[1] + np.random.default_rng(16).normal(size=12)
+    found = importances(table, outcomes)
+    means = [[outcomes[places[i] == k].mean() for k in range(n)] for i, n in enumerate((3, 2, 2))]
+    squares = [12 / len(of) * float(((of - outcomes.mean()) ** 2).sum()) for of in means]
+    rest = float(((outcomes - outcomes.mean()) ** 2).sum()) - sum(squares)
+    for name, of, explained in zip("abc", means, squares, strict=True):
+        between = len(of) - 1
+        f = explained / between / (rest / 7)
+        assert found[name].p_value == pytest.approx(stats.f.sf(f, between, 7))
+        share = max(0.0, between * (f - 1) / (between * (f - 1) + 11))
+        assert found[name].share.value == pytest.approx(share)
+    assert found["a"].p_value < importance(table["a"], outcomes).p_value
+    assert pooled_error(table, outcomes) == pytest.approx((rest / 7, 7))
+
+
+def test_seeds_within_variants_are_the_error_where_there_are_some() -> None:
+    """Two-way analysis of variance with replication, by hand: main effects and interaction."""
+    table, cells, places = crossed(3)
+    outcomes = places[0] * places[1] + np.random.default_rng(17).normal(size=36)
+    by_cell = outcomes.reshape(12, 3)
+    rest = float(((by_cell - by_cell.mean(axis=1, keepdims=True)) ** 2).sum())
+    found = importances(table, outcomes, cells)
+    means = outcomes.reshape(3, 12).mean(axis=1)
+    explained = 12 * float(((means - outcomes.mean()) ** 2).sum())
+    assert found["a"].p_value == pytest.approx(stats.f.sf(explained / 2 / (rest / 24), 2, 24))
+    assert pooled_error(table, outcomes, cells) == pytest.approx((rest / 24, 24))
+    pair = strongest_interaction(table, outcomes, cells)
+    assert pair is not None and pair.fields == ("a", "b") and pair.num_pairs == 3
+    joint = outcomes.reshape(3, 2, 6).mean(axis=2)
+    beyond = joint - joint.mean(axis=1, keepdims=True) - joint.mean(axis=0) + joint.mean()
+    f = 6 * float((beyond**2).sum()) / 2 / (rest / 24)
+    assert pair.p_value == pytest.approx(stats.f.sf(f, 2, 24))
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2, 3])
+@pytest.mark.parametrize("effect", [0.0, 3.0])
+def test_an_idle_field_of_a_grid_is_found_as_often_as_chance_has_it(
+    num_seeds: int, effect: float
+) -> None:
+    table, cells, places = crossed(num_seeds)
+    rng = np.random.default_rng(18)
+    false = together = 0
+    for _ in range(REPEATS):
+        outcomes = effect * places[0] + rng.normal(size=places.shape[1])
+        of = cells if num_seeds > 1 else None
+        false += importances(table, outcomes, of)["c"].p_value < 0.05
+        if of is not None:
+            pair = strongest_interaction(table, outcomes, of)
+            assert pair is not None
+            together += pair.p_corrected < 0.05
+    assert 0.035 <= false / REPEATS <= 0.065
+    assert together / REPEATS <= 0.065
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+@pytest.mark.parametrize("effect", [0.0, 0.5, 1.5])
+def test_the_partial_share_is_covered(num_seeds: int, effect: float) -> None:
+    table, cells, places = crossed(num_seeds)
+    rng = np.random.default_rng(19)
+    truth = effect**2 * places[1].var() / (1 + effect**2 * places[1].var())
+    found = [
+        importances(
+            table,
+            3.0 * places[0] + effect * places[1] + rng.normal(size=places.shape[1]),
+            cells if num_seeds > 1 else None,
+        )["b"].share
+        for _ in range(REPEATS)
+    ]
+    assert 0.92 <= coverage(found, truth) <= 0.985
 
 
 def test_holms_correction() -> None:

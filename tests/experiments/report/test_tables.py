@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,14 @@ from experiments.episodes import load_episodes, returns
 from experiments.lease import Lease
 from experiments.recipes import find_recipe
 from experiments.report.overview import Overview, look_over
-from experiments.report.tables import effects, field_tables, interaction, spread
+from experiments.report.tables import (
+    effects,
+    field_tables,
+    interaction,
+    pooled_interval,
+    spread,
+    why_no_interaction,
+)
 from experiments.report.training_tables import (
     curve_of,
     ledger_of,
@@ -27,6 +35,7 @@ from experiments.report.training_tables import (
     stored_games,
 )
 from experiments.report.variants import CAUSES
+from experiments.response import pooled_error
 from experiments.study import TrialResult, load_study
 from tests.experiments.report.conftest import ALIVE, BLOCKS, SEEDS
 from tests.experiments.report.synthetic import Outcome, Pool, make_study
@@ -150,28 +159,32 @@ def test_adaptive_searches_bend_what_is_said(
 
 
 def test_what_decides_is_named_first_with_its_share(overview: Overview) -> None:
+    """Two-way analysis of variance with replication: seeds are the error, not the other field."""
     first, second = field_tables(overview)
     assert (first.name, second.name) == ("rewards.own_block", "rewards.alive")
-    for field, values in ((first, BLOCKS), (second, ALIVE)):
-        rates = {
-            (block, alive): np.mean(
-                [
-                    one.final["eval/win_rate"]
-                    for one in trials_at(overview, own_block=block, alive=alive)
-                ]
-            )
-            for block in BLOCKS
-            for alive in ALIVE
-        }
-        place = 0 if field is first else 1
-        groups = [[rate for key, rate in rates.items() if key[place] == one] for one in values]
-        _, p_value = stats.f_oneway(*groups)
-        within = sum((len(one) - 1) * np.var(one, ddof=1) for one in groups)
-        total = np.var(list(rates.values()), ddof=1)
-        share = max(0.0, 1 - within / (len(rates) - len(groups)) / total)
+    rates = np.array(
+        [
+            [
+                [one.final["eval/win_rate"] for one in trials_at(overview, own_block=b, alive=a)]
+                for a in ALIVE
+            ]
+            for b in BLOCKS
+        ]
+    )
+    rest = ((rates - rates.mean(axis=2, keepdims=True)) ** 2).sum()
+    for field, axes in ((first, (1, 2)), (second, (0, 2))):
+        means = rates.mean(axis=axes)
+        between = len(means) - 1
+        squares = ((means - rates.mean()) ** 2).sum() * rates.size / len(means)
+        f = squares / between / (rest / 12)
+        share = max(0.0, between * (f - 1) / (between * (f - 1) + rates.size - 1))
         assert field.importance is not None
         assert field.importance.share.value == pytest.approx(share)
-        assert field.importance.p_value == pytest.approx(p_value)
+        assert field.importance.p_value == pytest.approx(stats.f.sf(f, between, 12))
+        half = stats.t.ppf(0.975, 12) * np.sqrt(rest / 12 / (rates.size / len(means)))
+        for row, mean in zip(field.bins, means, strict=True):
+            bounds = (max(0.0, mean - half), min(1.0, mean + half))
+            assert (row.win_rate.low, row.win_rate.high) == pytest.approx(bounds)
     assert first.importance is not None and first.importance.p_corrected < 0.01
     assert first.worst.label == "0" and first.best.label == "0.1"
 
@@ -388,3 +401,31 @@ def test_episodes_that_cannot_be_read_are_named(pool: Pool, tmp_path: Path) -> N
     assert unreadable == (damaged,)
     assert sorted(len(one) for one in games.values()) == [1, 2]
     assert rescored(games) is not None
+
+
+@pytest.mark.parametrize(("num_seeds", "freedom"), [(1, 2), (2, 6), (3, 12)])
+def test_pooled_intervals_cover(num_seeds: int, freedom: int) -> None:
+    """Of a grid of three by two values; the bin of the first value."""
+    rng = np.random.default_rng(0)
+    places = np.array(list(itertools.product(range(3), range(2), range(num_seeds)))).T
+    table = {"a": places[0].tolist(), "b": places[1].tolist()}
+    cells = (places[0] * 2 + places[1]).tolist() if num_seeds > 1 else None
+    covered = 0
+    for _ in range(2000):
+        rates = places[0] + 2.0 * places[1] + rng.normal(size=places.shape[1])
+        pooled = pooled_error(table, rates, cells)
+        assert pooled[1] == freedom
+        found = pooled_interval(rates[places[0] == 0].mean(), 2 * num_seeds, *pooled)
+        covered += found.low <= 1 <= found.high
+    assert 0.93 <= covered / 2000 <= 0.97
+
+
+def test_without_a_measure_of_chance_there_are_no_whiskers(pool: Pool, tmp_path: Path) -> None:
+    assert not pooled_interval(0.5, 2, float("nan"), 0).is_known
+    configs = [{"rewards.own_block": a, "rewards.alive": a / 10} for a in (0.0, 0.1)]
+    configs += [{"rewards.own_block": 0.0, "rewards.alive": 0.01}]
+    folder = make_study(tmp_path, pool, configs, lambda c, i: Outcome(win_rate=0.3 * i))
+    overview = look_over(load_study(str(folder)))
+    bins = [row for field in field_tables(overview) for row in field.bins]
+    assert not any(row.win_rate.is_known for row in bins if len(row.variants) == 2)
+    assert interaction(overview) is None and "--sweep.num-seeds" in why_no_interaction(overview)
