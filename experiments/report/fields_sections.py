@@ -147,16 +147,25 @@ def _interaction(found: Findings) -> Markup | None:
 def _beside_base(found: Findings) -> Markup:
     base = found.overview.base
     assert base is not None
-    heads = ["variant", "", "what differs", "wins", "points", "95 %", "beats it", "95 %"]
-    seeds = min(len(one.trials) for one in found.overview.variants)
-    paired = "seed by seed" if seeds > 1 else "level by level, so of these two runs only"
+    heads = [
+        "variant",
+        "",
+        "what differs",
+        "wins",
+        "points",
+        "95 %",
+        "compared by",
+        "beats it",
+        "95 %",
+    ]
     return section(
         "matter",
         "Which change matters",
         _lead_of_effects(found, base.name),
         table(heads, [_effect(found, one) for one in found.effects], texts=(0, 1, 2)),
         note=f"Each variant beside {base.name}, which wins {percent(base.win_rate.value)}. Points: "
-        f"difference in held-out win rate, {paired}. Beats it: how likely a run of the variant "
+        "difference in held-out win rate; by seeds the mean of their paired differences, by levels "
+        "of these two runs only. Beats it: how likely a run of the variant "
         "wins more than one of the base. Fields don't vary apart, so no shares of variance.",
     )
 
@@ -177,6 +186,7 @@ def _effect(found: Findings, one: Effect) -> list[Part]:
         percent(one.variant.win_rate.value),
         tag("span", points(difference), class_=shade),
         bounds,
+        one.compared,
         percent(one.improvement.value),
         between(one.improvement),
     ]

@@ -173,15 +173,14 @@ def profiles(variants: Sequence[Variant], folder: Path) -> Drawing:
 
 def improvement(variants: Sequence[Variant], ranks: Sequence[int], folder: Path) -> Drawing:
     """How likely a run of each row beats one of each column."""
-    found = np.array(
-        [
-            [probability_of_improvement(a.win_rates, b.win_rates).value for b in variants]
-            for a in variants
-        ]
-    )
+    intervals = [
+        [probability_of_improvement(a.win_rates, b.win_rates) for b in variants] for a in variants
+    ]
+    found = np.array([[one.value for one in row] for row in intervals])
     np.fill_diagonal(found, np.nan)
+    is_open = [[not one.is_known or one.low <= 0.5 <= one.high for one in row] for row in intervals]
     return _matrix(
-        found, found, variants, ranks, folder, "improvement",
+        np.where(np.array(is_open), np.nan, found), found, variants, ranks, folder, "improvement",
         form="{:.0%}", below="... one of this variant",
         alt="how likely a run of one variant beats one of another",
     )  # fmt: skip
@@ -226,7 +225,7 @@ def _matrix(
         if math.isfinite(value):
             axes.text(
                 column, row, form.format(value), ha="center", va="center", fontsize=8.5,
-                color=_on_map(shades[row, column]),
+                color=_on_map(shades[row, column]) if math.isfinite(shades[row, column]) else GREY,
                 fontweight="bold" if boxed and row == column else "normal",
             )  # fmt: skip
     return save(figure, folder, name, alt)

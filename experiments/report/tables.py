@@ -159,6 +159,8 @@ class Effect:
     """What it trains differently, by dotted name."""
     difference: Interval
     """Of held-out win rates, its own minus the base's."""
+    compared: str
+    """How: by seeds, by the levels of two runs, or only their win rates."""
     improvement: Interval
     """How likely one of its runs beats one of the base's."""
 
@@ -318,8 +320,8 @@ def why_no_interaction(overview: Overview) -> str:
 def effects(overview: Overview) -> tuple[Effect, ...]:
     """Every other variant beside the base, the largest loss first; none without a base.
 
-    With seeds in common the difference is paired by seed; with one seed each by held-out level, and
-    then it is of these two runs only.
+    With two seeds in common or more the difference is the mean of those paired by seed; with one,
+    or one run each, it is paired by held-out level, and then of these two runs only.
     """
     base = overview.base
     if base is None:
@@ -328,7 +330,8 @@ def effects(overview: Overview) -> tuple[Effect, ...]:
         Effect(
             variant=one,
             changes=changes(base, one),
-            difference=_difference(one, base),
+            difference=(difference := _difference(one, base)),
+            compared=_compared(one, base, difference),
             improvement=probability_of_improvement(one.win_rates, base.win_rates),
         )
         for one in overview.variants
@@ -356,10 +359,14 @@ def _difference(one: Variant, base: Variant) -> Interval:
         return paired_difference(*rates)
     plain = one.win_rate.value - base.win_rate.value
     unknown = Interval(plain, math.nan, math.nan, "")
-    if len(one.trials) > 1 or len(base.trials) > 1:
+    if seeds:
+        pair = (mine[seeds[0]], theirs[seeds[0]])
+    elif len(one.trials) > 1 or len(base.trials) > 1:
         return unknown
+    else:
+        pair = (one.trials[0], base.trials[0])
     try:
-        wins = [_wins(trial) for trial in (one.trials[0], base.trials[0])]
+        wins = [_wins(trial) for trial in pair]
     except BadInputError:
         return unknown
     levels = sorted(set(wins[0]) & set(wins[1]))
@@ -368,6 +375,15 @@ def _difference(one: Variant, base: Variant) -> Interval:
     return paired_share_difference(
         *(np.array([of[level] for level in levels], np.bool_) for of in wins)
     )
+
+
+def _compared(one: Variant, base: Variant, difference: Interval) -> str:
+    seeds = {trial.seed for trial in one.trials} & {trial.seed for trial in base.trials}
+    if len(seeds) > 1:
+        return f"{len(seeds)} seeds"
+    if not difference.is_known:
+        return "win rates"
+    return f"levels of seed {min(seeds)}" if seeds else "levels of two runs"
 
 
 def _wins(trial: TrialResult) -> dict[int, bool]:

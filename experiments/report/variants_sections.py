@@ -122,7 +122,8 @@ def across(found: Findings) -> Markup | None:
         ),
     ]
     if improvement is not None:
-        words = "How likely a run of the row wins more than one of the column; ties count half."
+        words = "How likely a run of the row wins more than one of the column; ties count half. "
+        words += "Grey on no colour: the 95 % interval holds 50 %, so either may be better."
         parts += [tag("h3", "Who beats whom"), figure(improvement, words)]
     note = "The best variants that have two seeds or more."
     return section("across", "Across seeds", *parts, note=note)

@@ -429,3 +429,14 @@ def test_without_a_measure_of_chance_there_are_no_whiskers(pool: Pool, tmp_path:
     bins = [row for field in field_tables(overview) for row in field.bins]
     assert not any(row.win_rate.is_known for row in bins if len(row.variants) == 2)
     assert interaction(overview) is None and "--sweep.num-seeds" in why_no_interaction(overview)
+
+
+def test_each_row_says_how_it_was_compared(pool: Pool, tmp_path: Path) -> None:
+    """One seed in common is paired by level, though the base has more."""
+    rates = {"base": [0.9, 0.8, 0.85], "no blocks": [0.2], "selfish": [0.8, 0.9]}
+    overview = named(tmp_path, pool, rates)
+    found = {one.variant.name: one for one in effects(overview)}
+    assert found["no blocks"].compared == "levels of seed 0"
+    assert found["no blocks"].difference.method == "Newcombe, paired"
+    assert found["no blocks"].difference.value == pytest.approx(-0.7)
+    assert found["selfish"].compared == "2 seeds"
