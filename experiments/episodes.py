@@ -24,6 +24,7 @@ from algorithms.play import Games
 from env.errors import BadInputError
 from env.files import in_one_piece
 from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
+from experiments.metrics import number
 from experiments.runs import find_folder
 
 FORMAT = 1
@@ -212,9 +213,6 @@ def _objective(path: Path) -> float:
     """The last objective of the trial that played these episodes; the worst if it isn't known."""
     from experiments.history import read_history
 
-    values = [
-        row["eval/objective"]
-        for row in read_history(path.parent.parent)
-        if isinstance(row.get("eval/objective"), int | float)
-    ]
-    return float(values[-1]) if values and math.isfinite(values[-1]) else -math.inf
+    rows = [row for row in read_history(path.parent.parent) if "eval/objective" in row]
+    value = number(rows[-1]["eval/objective"]) if rows else None
+    return -math.inf if value is None else value

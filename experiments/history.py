@@ -7,11 +7,12 @@ failure or an exchange, replaced by whatever part of it was stored at that momen
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
+
+from experiments.metrics import number
 
 HISTORY_FILE = "history.jsonl"
 """Inside a trial's folder."""
@@ -59,7 +60,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and _is_count(row.get("env_steps")):
+        if isinstance(row, dict) and number(row.get("env_steps")) is not None:
             rows.append(row)
     return rows
 
@@ -68,12 +69,6 @@ def read_history(folder: Path) -> tuple[dict[str, Any], ...]:
     """A trial's reports in the order of env steps, of each step the last that came."""
     by_step = {int(row["env_steps"]): row for row in read_rows(folder)}
     return tuple(by_step[step] for step in sorted(by_step))
-
-
-def _is_count(value: Any) -> bool:
-    """Whether this is a finite number, as env steps are."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
 
 
 def _plain(value: Any) -> Any:

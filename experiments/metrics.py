@@ -94,6 +94,12 @@ def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def number(value: Any) -> float | None:
+    """A finite number, or None: what a report says may be anything."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else None
+
+
 def step_of(result: Mapping[str, Any]) -> int:
     """Env steps of a report."""
     return int(result["env_steps"])

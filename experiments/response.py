@@ -199,37 +199,17 @@ def importance(values: Sequence[Any], outcomes: ArrayLike) -> Importance:
     """
     results = _outcomes(outcomes, len(values))
     bins = bins_of(values)
-    between, within = len(bins) - 1, results.size - len(bins)
     total = float(((results - results.mean()) ** 2).sum())
-    rest = sum(
-        float(((mine - mine.mean()) ** 2).sum())
-        for mine in (results[list(one.indices)] for one in bins)
-    )
-    if between < 1 or within < 1 or _is_zero(total, results):
-        unknown = Interval(math.nan, math.nan, math.nan, METHOD)
-        return _importance(unknown, math.nan, len(bins))
-    if _is_zero(rest, results):
-        return _importance(Interval(1.0, math.nan, math.nan, METHOD), math.nan, len(bins))
-    found = (total - rest) / between / (rest / within)
-    share = max(0.0, 1 - (rest / within) / (total / (results.size - 1)))
-    low = _share_at(found, between, within, 0.975)
-    high = _share_at(max(found, float(fdtri(between, within, 0.5))), between, within, 0.025)
-    p_value = float(fdtrc(between, within, found))
-    return _importance(bounded(share, low, high, METHOD), p_value, len(bins))
+    rest, within = _within(_groups(bins, results.size), results)
+    return _partial(total - rest, len(bins) - 1, rest, within, results, len(bins))
 
 
 def _importance(share: Interval, p_value: float, num_bins: int) -> Importance:
     return Importance(share=share, p_value=p_value, p_corrected=p_value, num_bins=num_bins)
 
 
-def _share_at(
-    found: float, between: int, within: int, level: float, num_trials: int | None = None
-) -> float:
-    """Share of variance under which an F up to the found one comes with this probability.
-
-    Args:
-        num_trials: None: as many as the degrees of freedom and the mean use up.
-    """
+def _share_at(found: float, between: int, within: int, level: float, num_trials: int) -> float:
+    """Share of variance under which an F up to the found one comes with this probability."""
 
     def excess(effect: float) -> float:
         return float(ncfdtr(between, within, effect, found)) - level
@@ -243,7 +223,7 @@ def _share_at(
         while excess(top) > 0:
             top *= 2
         effect = float(brentq(excess, 0, top))
-    return effect / (effect + (num_trials or between + within + 1))
+    return effect / (effect + num_trials)
 
 
 def importances(
@@ -363,7 +343,9 @@ def _left(groups: Sequence[NDArray[np.int64]], results: NDArray[np.float64]) -> 
     return float(((results - design @ fit) ** 2).sum()), int(rank)
 
 
-def _within(cells: Sequence[int], results: NDArray[np.float64]) -> tuple[float, int]:
+def _within(
+    cells: Sequence[int] | NDArray[np.int64], results: NDArray[np.float64]
+) -> tuple[float, int]:
     """Sum of squares within cells, and its degrees of freedom."""
     names, cell_of = np.unique(np.asarray(cells), return_inverse=True)
     means = np.bincount(cell_of, results) / np.bincount(cell_of)

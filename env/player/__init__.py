@@ -52,10 +52,14 @@ def make_page(replay: Replay, *, title: str = "") -> str:
     """
     title = title or headline(replay)
     data = page_data(replay) | {"title": title}
-    # `<` is written so that no text in the data can end the script.
-    payload = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    payload = in_script(json.dumps(data, separators=(",", ":")))
     text = page_template(replay.game).replace("@DATA@", payload, 1)
     return text.replace("@TITLE@", html.escape(title), 1)
+
+
+def in_script(text: str) -> str:
+    """JSON as a page's script may hold it: no text in it can end the script."""
+    return text.replace("<", "\\u003c")
 
 
 def page_template(game: str) -> str:

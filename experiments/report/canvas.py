@@ -19,6 +19,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from env.files import in_one_piece
+
 INK, SOFT, LINE, PAPER, MARK = "#1b2130", "#5b6475", "#d5dae4", "#ffffff", "#0073b3"
 _THEME = {INK: "--ink", SOFT: "--soft", LINE: "--line", PAPER: "--card", MARK: "--mark"}
 """The page's own name for each of these."""
@@ -105,9 +107,8 @@ def sheet(width: float, height: float) -> Figure:
 def save(figure: Figure, folder: Path, name: str, alt: str) -> Drawing:
     """Writes the PNG, and makes the SVG."""
     path = folder / f"{re.sub(r'[^a-z0-9._-]+', '-', name.lower()).strip('.-') or 'figure'}.png"
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=DPI)
-    temporary.replace(path)
+    with in_one_piece(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)
     text = io.StringIO()
     # Transparent: the page's own card is the paper.
     figure.savefig(text, format="svg", dpi=DPI, transparent=True, metadata={"Date": None})

@@ -7,9 +7,9 @@ import io
 from typing import Any
 
 from experiments import recipe as recipes
-from experiments.metrics import FAMILIES
+from experiments.metrics import FAMILIES, number
 from experiments.report.overview import Overview
-from experiments.report.variants import Variant, number, steps_of
+from experiments.report.variants import Variant, steps_of
 
 MARL_METRICS = {
     "win_rate": "eval/win_rate",

@@ -30,7 +30,7 @@ from experiments.report.tables import (
     FieldTable,
     why_no_interaction,
 )
-from experiments.report.variants import said
+from experiments.report.variants import main_failure, said
 
 NUM_OPEN_FIELDS = 6
 """Fields that are shown at once; the others lie behind a line to click."""
@@ -87,14 +87,13 @@ def _lead(found: Findings) -> Markup:
     bounds = f" ({between(share)})" if share.is_known else ""
     text: list[Part]
     if first.is_clear:
-        lost = {name: of for name, of in worst.causes.items() if name != "victory"}
-        cause = max(lost, key=lambda one: lost[one])
+        cause, lost = main_failure(worst.causes)
         text = [
             tag("b", first.name),
             f" matters most: it explains {share.value:.0%}{bounds} of what differs in "
             f"held-out win rate. Cats win {percent(best.win_rate.value)} at {best.label} "
             f"and {percent(worst.win_rate.value)} at {worst.label}, where most games are lost this "
-            f"way: {said(cause)} ({lost[cause]:.0%}).",
+            f"way: {said(cause)} ({lost:.0%}).",
         ]
     elif share.value == share.value:
         text = [

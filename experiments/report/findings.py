@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from experiments.metrics import number
 from experiments.report import figures, tables, training_figures, training_tables
 from experiments.report.canvas import Drawing, style
 from experiments.report.head import Findings
 from experiments.report.overview import Overview, look_over
 from experiments.report.tables import FieldTable
-from experiments.report.variants import Variant, number, verdict_of
+from experiments.report.variants import Variant, verdict_of
 from experiments.report.watching import Shelf, asks_of
 from experiments.statistics import Interval, pareto_front
 from experiments.study import Study

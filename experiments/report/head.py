@@ -11,14 +11,14 @@ from typing import Any
 
 from env.errors import BadInputError
 from experiments import recipe as recipes
-from experiments.metrics import NO
+from experiments.metrics import NO, number
 from experiments.overrides import flag_of
 from experiments.recipe import Recipe
 from experiments.report.canvas import Drawing
 from experiments.report.markup import Markup, Part, join, section, tag, watch
 from experiments.report.overview import Overview
 from experiments.report.tables import Effect, FieldTable
-from experiments.report.variants import label_of, number, verdict_of
+from experiments.report.variants import label_of, verdict_of
 from experiments.report.watching import Shelf
 from experiments.response import Interaction
 from experiments.study import TrialResult

@@ -10,12 +10,11 @@ from typing import Any
 from env.errors import BadInputError
 from experiments import recipe as recipes
 from experiments.lease import is_held
-from experiments.metrics import NO
+from experiments.metrics import NO, number
 from experiments.report.variants import (
     WIN_RATE,
     Variant,
     label_of,
-    number,
     steps_of,
     values_of,
     verdict_of,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from env.player import page_template
+from env.player import in_script, page_template
 from experiments.report import fields_sections, variants_sections
 from experiments.report.head import Findings, head, rest
 from experiments.report.markup import Markup, Part, colours, join, tag
@@ -66,8 +66,7 @@ def fill(title: str, body: Markup, games: Sequence[Game], data: Mapping[str, Any
         ],
     }
     text = (FOLDER / "page.html").read_text()
-    # `<` is written so that no text in the data can end the script.
-    payload = json.dumps(told, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    payload = in_script(json.dumps(told, separators=(",", ":"), allow_nan=False))
     filled = {
         "TITLE": html.escape(title),
         "STYLE": (FOLDER / "style.css").read_text() + colours(),

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from env.errors import BadInputError
+from experiments.metrics import number
 from experiments.report.overview import Overview
 from experiments.report.variants import (
     CAUSES,
     Variant,
     causes_of,
     mean_of,
-    number,
 )
 from experiments.response import (
     MAX_BINS,
@@ -212,6 +213,12 @@ class _Units:
     cells: Sequence[int] | None
     """If units are runs: which variant each is of; None if they are variants."""
 
+    @cached_property
+    def error(self) -> tuple[float, int] | None:
+        """Variance of a unit about what all fields say, and its degrees of freedom; None if not
+        all values meet."""
+        return pooled_error(self.table, self.rates, self.cells) if self.is_crossed else None
+
 
 def _units(overview: Overview) -> _Units:
     fields, variants = overview.fields, overview.variants
@@ -234,7 +241,6 @@ def _bins(overview: Overview, name: str, units: _Units) -> Iterator[BinRow]:
     max_bins = MAX_OWN_BINS if units.is_crossed or len(variants) <= MAX_OWN_BINS else MAX_BINS
     along = response(overview.fields[name], rates, max_bins)
     bins = list(zip(along.bins, along.intervals, strict=True))
-    pooled = pooled_error(units.table, units.rates, units.cells) if units.is_crossed else None
     if name == "variant":  # as they were listed, not by the alphabet
         listed = list(dict.fromkeys(str(one.config.get(name)) for one in overview.study.trials))
         bins.sort(key=lambda one: listed.index(one[0].label))
@@ -243,9 +249,9 @@ def _bins(overview: Overview, name: str, units: _Units) -> Iterator[BinRow]:
         trials = [trial for variant in inside for trial in variant.trials]
         if len(inside) == 1:
             win_rate = inside[0].win_rate
-        elif pooled is not None:
+        elif units.error is not None:
             num_units = len(trials) if units.cells is not None else len(inside)
-            win_rate = pooled_interval(interval.value, num_units, *pooled)
+            win_rate = pooled_interval(interval.value, num_units, *units.error)
         elif len(inside) > 2:
             win_rate = interval
         else:  # the spread of two variants is no measure
@@ -326,17 +332,19 @@ def effects(overview: Overview) -> tuple[Effect, ...]:
     base = overview.base
     if base is None:
         return ()
-    found = [
-        Effect(
-            variant=one,
-            changes=changes(base, one),
-            difference=(difference := _difference(one, base)),
-            compared=_compared(one, base, difference),
-            improvement=probability_of_improvement(one.win_rates, base.win_rates),
-        )
-        for one in overview.variants
-        if one is not base
-    ]
+    found = []
+    for one in overview.variants:
+        if one is not base:
+            difference, compared = _difference(one, base)
+            found.append(
+                Effect(
+                    variant=one,
+                    changes=changes(base, one),
+                    difference=difference,
+                    compared=compared,
+                    improvement=probability_of_improvement(one.win_rates, base.win_rates),
+                )
+            )
     return tuple(sorted(found, key=lambda one: one.difference.value))
 
 
@@ -351,20 +359,21 @@ def changes(base: Variant, other: Variant) -> dict[str, Any]:
     return {name: new[name] for name in new if new[name] != old[name] and name not in LISTED}
 
 
-def _difference(one: Variant, base: Variant) -> Interval:
+def _difference(one: Variant, base: Variant) -> tuple[Interval, str]:
+    """Difference of win rates, and how it was told."""
     mine, theirs = ({trial.seed: trial for trial in of.trials} for of in (one, base))
     seeds = sorted(set(mine) & set(theirs))
     if len(seeds) > 1:
         rates = [[of[seed].final["eval/win_rate"] for seed in seeds] for of in (mine, theirs)]
-        return paired_difference(*rates)
+        return paired_difference(*rates), f"{len(seeds)} seeds"
     plain = one.win_rate.value - base.win_rate.value
-    unknown = Interval(plain, math.nan, math.nan, "")
+    unknown = Interval(plain, math.nan, math.nan, ""), "win rates"
     if seeds:
-        pair = (mine[seeds[0]], theirs[seeds[0]])
+        pair, told = (mine[seeds[0]], theirs[seeds[0]]), f"levels of seed {seeds[0]}"
     elif len(one.trials) > 1 or len(base.trials) > 1:
         return unknown
     else:
-        pair = (one.trials[0], base.trials[0])
+        pair, told = (one.trials[0], base.trials[0]), "levels of two runs"
     try:
         wins = [_wins(trial) for trial in pair]
     except BadInputError:
@@ -372,18 +381,10 @@ def _difference(one: Variant, base: Variant) -> Interval:
     levels = sorted(set(wins[0]) & set(wins[1]))
     if not levels:
         return unknown
-    return paired_share_difference(
+    found = paired_share_difference(
         *(np.array([of[level] for level in levels], np.bool_) for of in wins)
     )
-
-
-def _compared(one: Variant, base: Variant, difference: Interval) -> str:
-    seeds = {trial.seed for trial in one.trials} & {trial.seed for trial in base.trials}
-    if len(seeds) > 1:
-        return f"{len(seeds)} seeds"
-    if not difference.is_known:
-        return "win rates"
-    return f"levels of seed {min(seeds)}" if seeds else "levels of two runs"
+    return (found, told) if found.is_known else (found, "win rates")
 
 
 def _wins(trial: TrialResult) -> dict[int, bool]:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from algorithms.play import Games
 from env.errors import BadInputError
 from env.pico_park import PicoParkRewards
+from experiments.metrics import number
 from experiments.report.overview import Overview
 from experiments.report.tables import spread
-from experiments.report.variants import Variant, number
+from experiments.report.variants import Variant
 from experiments.study import TrialResult
 
 GamesOf: TypeAlias = Mapping[Variant, Sequence[Games]]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from experiments.metrics import NO
+from experiments.metrics import NO, number
 from experiments.recipe import Recipe
 from experiments.space import SEED
 from experiments.statistics import Interval, across_seeds
@@ -71,10 +71,8 @@ class Variant:
     @property
     def failure(self) -> str:
         """How it fails most; empty if it never does."""
-        shares = causes_of(self.trials)
-        shares.pop("victory")
-        name = max(shares, key=lambda one: shares[one])
-        return name if shares[name] > 0 else ""
+        name, share = main_failure(causes_of(self.trials))
+        return name if share > 0 else ""
 
     @property
     def hacked(self) -> str:
@@ -94,12 +92,6 @@ class Variant:
 # -- numbers of trials
 
 
-def number(value: Any) -> float | None:
-    """A finite number, or None."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
-
-
 def mean_of(trials: Sequence[TrialResult], name: str, default: float | None = None) -> float | None:
     """Mean of a metric over the last evaluations that have it."""
     found = [value for one in trials if (value := number(one.final.get(name))) is not None]
@@ -109,6 +101,13 @@ def mean_of(trials: Sequence[TrialResult], name: str, default: float | None = No
 def causes_of(trials: Sequence[TrialResult]) -> dict[str, float]:
     """Share of held-out games that end in each way, mean over trials."""
     return {name: mean_of(trials, key, default=0.0) or 0.0 for name, key in CAUSES.items()}
+
+
+def main_failure(causes: Mapping[str, float]) -> tuple[str, float]:
+    """How most lost games end, and the share of all games that do."""
+    lost = {name: share for name, share in causes.items() if name != "victory"}
+    name = max(lost, key=lambda one: lost[one])
+    return name, lost[name]
 
 
 def by_typicality(trials: Sequence[TrialResult]) -> list[TrialResult]:

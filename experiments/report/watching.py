@@ -23,8 +23,8 @@ from experiments.report.variants import (
     CAUSES,
     Variant,
     by_typicality,
-    causes_of,
     label_of,
+    main_failure,
     verdict_of,
 )
 from experiments.reward_watch import shown_in
@@ -179,6 +179,4 @@ def _of_variant(variant: Variant, rank: int) -> Iterator[Ask]:
 
 def _failing(row: BinRow) -> str:
     """The replay that shows how most of its lost games end."""
-    causes = causes_of(row.trials)
-    causes.pop(VICTORY)
-    return f"{max(causes, key=lambda one: causes[one])}-typical"
+    return f"{main_failure(row.causes)[0]}-typical"
