@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Hands the words to the room that owns the verb."""
-    from cluster.verbs import SUBMIT_LINE, verbs
+    from cluster.verbs import LINES, verbs
     from experiments import cli
 
-    before, after = cli.USAGE.split("  doctor ", 1)
-    return cli.main(arguments, verbs(), f"{before}{SUBMIT_LINE}\n  doctor {after}")
+    return cli.main(arguments, verbs(), LINES)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def find(client: Any, job: str) -> Any:
     """
     jobs = of_clowder(client)
     for one in jobs:
-        if job in (one.submission_id, (one.metadata or {}).get(STUDY)):
+        if job in (one.submission_id, one.metadata[STUDY]):
             return one
     known = ", ".join(one.submission_id for one in jobs[:8]) or "none"
     raise BadInputError(f"there is no job {job!r} on this cluster; there are: {known}.")

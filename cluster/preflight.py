@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from env.errors import BadInputError
+from experiments import session
 
 WAIT_S = 120.0
 """How long a node may take to unpack the job and answer, seconds."""
@@ -37,11 +38,10 @@ def look(mark: str) -> Finding:
     import platform
 
     from env.batch import native
-    from native.build import BuildError
+    from native.build import BuildError, hash_of
 
     try:
-        module, problem = native(), ""
-        found = module.ffi.string(module.lib.batch_source_hash()).decode()
+        found, problem = hash_of(native()), ""
     except (BuildError, ImportError, OSError) as error:
         found, problem = "", str(error).splitlines()[0]
     libraries = ("ray", "torch", "numpy")
@@ -72,14 +72,8 @@ def check_nodes(storage: Path) -> int:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     mark = storage / f".seen-{uuid.uuid4().hex}"
-    try:
-        storage.mkdir(parents=True, exist_ok=True)
+    with session.writing(storage, "name a folder that all nodes share with --run.storage"):
         mark.touch()
-    except OSError as error:
-        raise BadInputError(
-            f"{storage} can't be written ({error.strerror}); name a folder that all nodes share "
-            "with --run.storage."
-        ) from error
     try:
         nodes = [one for one in ray.nodes() if one["Alive"]]
         asked = {}

@@ -9,6 +9,7 @@ from native.build import load
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("native", "env", "models", "algorithms", "experiments", "cluster")
+"""In the order in which they may import: each from those before it."""
 FILES = ("clowder.py", "constraints.txt", "pyproject.toml")
 _NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", ".*")
 

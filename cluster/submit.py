@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from cluster import jobs
 from env.errors import BadInputError, unknown_name
 from experiments.cli import EXIT_FAILED, EXIT_INTERRUPTED, parse_recipe, split_resume
-from experiments.overrides import override
+from experiments.overrides import override, take_flags
 
 USAGE = """usage: clowder submit VERB RECIPE --address http://HEAD:8265 [--FIELD VALUE ...]
        clowder submit list|attach|stop [JOB] --address http://HEAD:8265
@@ -79,20 +79,12 @@ def run_submit(words: list[str]) -> int:
 
 def _split(words: list[str]) -> tuple[Options, list[str]]:
     """Submit's own flags, and the words that are the verb's."""
-    own: list[str] = []
-    rest: list[str] = []
-    left = list(words)
-    while left:
-        word = left.pop(0)
-        flag, has_value, _ = word.partition("=")
-        if flag == "--detach":
-            own += [word, "True"]
-        elif flag in ("--address", "--driver-cpus"):
-            if not has_value and not left:
-                raise BadInputError(f"{flag} lacks its value.")
-            own += [word] if has_value else [word, left.pop(0)]
-        else:
-            rest.append(word)
+    found, rest = take_flags(
+        [one for one in words if one != "--detach"],
+        {"--address": "the job server's", "--driver-cpus": "a number"},
+    )
+    own = [f"{flag}={value}" for flag, value in found.items()]
+    own += ["--detach=true"] * ("--detach" in words)
     return override(Options(), own, prog="clowder submit"), rest
 
 
@@ -184,8 +176,9 @@ def _tell_how(job: str, address: str) -> None:
 
 
 def _list(client: Any) -> int:
-    from rich.console import Console
     from rich.table import Table
+
+    from experiments.terminal import open_console
 
     table = Table()
     for column in ("job", "study", "status", "began", "took"):
@@ -200,5 +193,5 @@ def _list(client: Any) -> int:
             time.strftime("%Y-%m-%d %H:%M", time.localtime(began)),
             f"{(ended - began) / 60:.1f} min",
         )
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    open_console().print(table)
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from experiments import cli, session
 
-SUBMIT_LINE = "  submit VERB       the same on a Ray cluster: sweep, train, list, attach, stop"
+LINES = "  submit VERB       the same on a Ray cluster: sweep, train, list, attach, stop"
 
 
 def submit(words: list[str]) -> int:

@@ -6,6 +6,7 @@ docstring under each field.
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 from env.errors import BadInputError, unknown_name
 from experiments import session
-from experiments.overrides import override
+from experiments.overrides import override, take_flags
 from experiments.recipe import Recipe
 from experiments.recipes import RECIPES, find_recipe
 from native.build import BuildError
@@ -30,7 +31,7 @@ USAGE = """usage: clowder VERB ...
   rescore RUN       what its stored games would have paid under other weights
   watch RUN|REPLAY  see a game: what each cat saw, wanted and was paid
   play RUN          take a seat in a trained team
-  replay verify     play replays again: do they come out exactly?
+  replay verify     play replays again: do they come out exactly?{more}
   doctor            what is here, what is missing, what to install
 
 `clowder VERB --help` explains the rest. Recipes:
@@ -44,19 +45,19 @@ insists on one, `never` starts another."""
 def main(
     arguments: Sequence[str] | None = None,
     more: Mapping[str, Callable[[list[str]], int]] | None = None,
-    usage: str = USAGE,
+    lines: str = "",
 ) -> int:
     """Runs a verb and returns the exit status; a user's mistake is one sentence and status 2.
 
     Args:
         arguments: words; by default those of this process.
         more: verbs of rooms to the right, or those that stand in for verbs of this one.
-        usage: what is printed before the recipes.
+        lines: about them, for the help.
     """
     verbs = VERBS | dict(more or {})
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
-        print(usage + "\n".join(_recipe_lines()))
+        print(USAGE.format(more=lines and f"\n{lines}") + "\n".join(_recipe_lines()))
         return 0 if words else EXIT_USAGE
     verb, rest = words[0], words[1:]
     session.prepare(starts_cluster=verb in VERBS)
@@ -97,18 +98,8 @@ def _recipe_lines() -> list[str]:
 
 def split_resume(words: Sequence[str]) -> tuple[str, list[str]]:
     """The mode of `--resume MODE`, `auto` without one, and the other words."""
-    rest: list[str] = []
-    resume = "auto"
-    left = list(words)
-    while left:
-        word = left.pop(0)
-        flag, has_value, value = word.partition("=")
-        if flag != "--resume":
-            rest.append(word)
-        elif not has_value and not left:
-            raise BadInputError("--resume lacks its value; give auto, never or must.")
-        else:
-            resume = value if has_value else left.pop(0)
+    found, rest = take_flags(words, {"--resume": "auto, never or must"})
+    resume = found.get("--resume", "auto")
     if resume not in ("auto", "never", "must"):
         raise unknown_name("resume mode", resume, ("auto", "never", "must"))
     return resume, rest
@@ -142,20 +133,19 @@ def parse_recipe(verb: str, words: list[str]) -> tuple[Recipe, str]:
 
 
 def _run(verb: str, words: list[str]) -> int:
-    from rich.console import Console
-
     from experiments import ranking, runner
+    from experiments.terminal import open_console, tell
     from experiments.tracking import chart_url
 
     recipe, resume = parse_recipe(verb, words)
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = open_console()
     again = shlex.join(["clowder", verb, *split_resume(words)[1]])
     result = runner.run(
         recipe,
         is_sweep=verb == "sweep",
         resume=resume,  # type: ignore[arg-type]
         command=again,
-        announce=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+        announce=functools.partial(tell, console),
     )
     ranking.print_ranking(result, console)
     if result.ranking:
@@ -163,15 +153,13 @@ def _run(verb: str, words: list[str]) -> int:
         title = f"{recipe.study}: {recipe.env.num_agents} cats on {recipe.env.preset}"
         ranking.draw_sweep(result.ranking, picture, title)
         result.tracker.log_artifact("parent", picture)
-        console.print(f"picture   {picture}", markup=False, highlight=False, soft_wrap=True)
+        tell(console, f"picture   {picture}")
         best = result.ranking[0]
         if best.policy:
-            console.print(
+            tell(
+                console,
                 f"best team {best.policy}\njudge it  clowder evaluate {best.policy}\n"
                 f"watch it  clowder watch {best.policy}",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
             )
     if verb == "sweep" and result.ranking and not result.interrupted:
         _report(result, console)
@@ -188,6 +176,7 @@ def _report(result: Any, console: Any) -> None:
     """
     from experiments.report import make_report
     from experiments.study import Study
+    from experiments.terminal import tell
 
     study = Study(
         name=result.recipe.study, folder=result.folder, recipe=result.recipe, trials=result.trials
@@ -199,11 +188,12 @@ def _report(result: Any, console: Any) -> None:
     else:
         result.tracker.log_artifact("parent", page.parent)
         told = str(page)
-    console.print(f"report    {told}", markup=False, highlight=False, soft_wrap=True)
+    tell(console, f"report    {told}")
 
 
 def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> None:
     """What became of the metrics, and where to look at them."""
+    from experiments.terminal import tell
     from experiments.tracking import Unavailable
     from experiments.tracking.charts import share_key
 
@@ -218,24 +208,14 @@ def _tell_where(result: Any, console: Any, chart_url: Callable[..., str]) -> Non
         told = f"in {tracker.config.spool_dir}, until MLflow answers"
     else:
         told = f"{counts.num_stored:,} of {counts.num_spooled:,} points in MLflow"
-    console.print(
-        f"tracked   {told}; took {result.seconds / 60:.1f} min",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    tell(console, f"tracked   {told}; took {result.seconds / 60:.1f} min")
     if tracker.experiment_id is not None:
         url = chart_url(
             "http://127.0.0.1:5000",
             tracker.experiment_id,
             view=share_key(tracker.run_id() or ""),
         )
-        console.print(
-            f"compare   make ui   opens\n          {url}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        tell(console, f"compare   make ui   opens\n          {url}")
 
 
 def train(words: list[str]) -> int:

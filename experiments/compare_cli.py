@@ -123,21 +123,17 @@ def _only(found: Comparison, index: int) -> list[int]:
 
 
 def _print(found: Comparison) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from experiments.report.compare_page import ROWS
     from experiments.report.comparing import LETTERS
     from experiments.report.variants import CAUSES, said
+    from experiments.terminal import open_console, tell
 
-    console = Console(width=None if sys.stdout.isatty() else 110)
-
-    def tell(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
+    console = open_console()
     for letter, run in zip(LETTERS, found.runs, strict=True):
-        tell(f"{letter}  {run.name}  {run.path}")
-    tell(found.verdict)
+        tell(console, f"{letter}  {run.name}  {run.path}")
+    tell(console, found.verdict)
     table = Table()
     table.add_column("")
     for letter in LETTERS:
@@ -164,6 +160,6 @@ def _print(found: Comparison) -> None:
         seeds = [str(one) for one in _only(found, index)]
         if seeds:
             more = f" and {len(seeds) - 12} more" if len(seeds) > 12 else ""
-            tell(f"only {letter} wins level {', '.join(seeds[:12])}{more}")
+            tell(console, f"only {letter} wins level {', '.join(seeds[:12])}{more}")
     for name, (old, new) in found.changes.items():
-        tell(f"{name}: {old} and {new}")
+        tell(console, f"{name}: {old} and {new}")

@@ -52,7 +52,7 @@ def _packages() -> tuple[bool, str]:
 
 def _simulators() -> tuple[bool, str]:
     from env.batch import native
-    from native.build import BuildError, check_tools, source_hash
+    from native.build import BuildError, check_tools, hash_of, source_hash
 
     try:
         check_tools()
@@ -63,7 +63,7 @@ def _simulators() -> tuple[bool, str]:
         module = native()
     except (BuildError, ImportError, OSError) as error:
         return False, f"compiled simulators: {error}"
-    found = module.ffi.string(module.lib.batch_source_hash()).decode()
+    found = hash_of(module)
     fits = "fits its sources" if found == source_hash() else "does NOT fit its sources"
     return found == source_hash(), f"compiled simulators {found}: {fits}, {compiler}"
 

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from algorithms.play import Games
@@ -29,6 +28,7 @@ from experiments.overrides import split_run
 from experiments.policy import load_levels
 from experiments.recipe import MAX_SEED
 from experiments.teams import BASELINES, Team, find_team
+from experiments.terminal import open_console
 
 MEMORY = "memory"
 """What can be hidden beside the game's own ablations: all that was seen before."""
@@ -163,7 +163,7 @@ def _newest(trained: NDArray[np.uint64], preset: str, count: int) -> list[int]:
 
 
 def _print(run: str, rows: list[dict[str, Any]], options: EvaluateOptions) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = open_console()
     if options.levels == "held_out":
         last = options.first_level + options.num_levels - 1
         levels = f"held-out levels {options.first_level} to {last}"

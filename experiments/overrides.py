@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from env.errors import BadInputError, unknown_name
@@ -40,6 +40,31 @@ def split_run(
         print(usage)
         raise SystemExit(0 if words else 2)
     return words[0], override(default, words[1:], prog=prog)
+
+
+def take_flags(words: Sequence[str], known: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Flags that are a verb's own, not fields of a config, and the other words.
+
+    Args:
+        words: `--flag VALUE` or `--flag=VALUE` among others; the last of a flag counts.
+        known: the flags, and what to give each.
+
+    Raises:
+        BadInputError: one lacks its value.
+    """
+    found: dict[str, str] = {}
+    rest: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        flag, has_value, value = word.partition("=")
+        if flag not in known:
+            rest.append(word)
+        elif not has_value and not left:
+            raise BadInputError(f"{flag} lacks its value; give {known[flag]}.")
+        else:
+            found[flag] = value if has_value else left.pop(0)
+    return found, rest
 
 
 def flag_of(name: str) -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 from experiments.metrics import NO
 from experiments.runner import StudyResult
 from experiments.study import TrialResult
+from experiments.terminal import tell
 
 PICTURE = "sweep.png"
 
@@ -53,11 +54,11 @@ def print_ranking(result: StudyResult, console: Console) -> None:
     for trial in result.ranking:
         if not (verdict := str(trial.final.get("hacked", NO))).startswith(NO):
             line = f"hacked?   {trial.variant}: {verdict}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            tell(console, line)
     for trial in result.trials:
         if trial.error:
             line = f"failed: {trial.variant}: {trial.error}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            tell(console, line)
 
 
 def draw_sweep(trials: Sequence[TrialResult], path: Path, title: str) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from env.pico_park import PicoParkRewards
@@ -17,6 +16,7 @@ from experiments.episodes import SUFFIX, Episodes, find_episodes, load_episodes,
 from experiments.evaluate import ledger
 from experiments.overrides import flag_of, override
 from experiments.recipe import flatten
+from experiments.terminal import open_console, tell
 
 USAGE = """usage: clowder rescore RUN [--rewards.TERM WEIGHT ...] [--preset default|blog]
 
@@ -104,13 +104,11 @@ def _changes(old: PicoParkRewards, new: PicoParkRewards) -> Sequence[str]:
 
 
 def _print(path: Path, episodes: Episodes, rewards: PicoParkRewards, found: dict[str, Any]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print(
+    console = open_console()
+    tell(
+        console,
         f"{path}\n{found['num_episodes']} episodes of {episodes.config.preset} after "
         f"{episodes.env_steps:,} env steps, {found['win_rate']:.0%} won",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
     changes = _changes(episodes.rewards, rewards)
     console.print(f"weights   {'; '.join(changes) or 'as trained'}", markup=False, highlight=False)

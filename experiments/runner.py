@@ -101,31 +101,23 @@ def run(
     study = session.storage_folder(recipe.run.storage) / recipe.study
     kind = "sweep" if is_sweep else "train"
     with contextlib.ExitStack() as held:
-        if resume == "auto":
-            _make_folder(study)
-        if resume != "never" and study.is_dir():
-            held.enter_context(Lease(study, what=f"the study {recipe.study}"))
+        leases = []
+        if resume == "auto" or (resume == "must" and study.is_dir()):
+            with session.writing(study):
+                leases.append(Lease(study, what=f"the study {recipe.study}"))
+                held.enter_context(leases[-1])
         folder = _choose_folder(study, recipe, kind, resume)
-        lease = held.enter_context(Lease(folder, what=f"the experiment in {folder}"))
+        leases.append(Lease(folder, what=f"the experiment in {folder}"))
+        held.enter_context(leases[-1])
         result = _Experiment(recipe, dimensions, folder, uri, command, announce).run()
-        if lease.loss:
-            announce(lease.loss)
+        for lost in filter(None, (one.loss for one in leases)):
+            announce(lost)
         return result
 
 
 def tracking_uri(given: str = "") -> str:
     """MLflow's address: as given, else MLFLOW_TRACKING_URI, else `mlflow.db` in this folder."""
     return given or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(
-            f"{folder} can't be written ({error.strerror}); free some room or name another folder "
-            "with --run.storage."
-        ) from error
 
 
 def _choose_folder(study: Path, recipe: Recipe, kind: str, resume: Resume) -> Path:
@@ -147,8 +139,8 @@ def _choose_folder(study: Path, recipe: Recipe, kind: str, resume: Resume) -> Pa
         if not folder.exists():
             break
         folder = study / f"{kind}-{stamp}-{copy}"
-    _make_folder(folder)
-    (folder / RECIPE_FILE).write_text(json.dumps(recipes.to_dict(recipe), indent=2) + "\n")
+    with session.writing(folder):
+        (folder / RECIPE_FILE).write_text(json.dumps(recipes.to_dict(recipe), indent=2) + "\n")
     return folder
 
 
@@ -371,14 +363,14 @@ def common_tags(recipe: Recipe) -> dict[str, str]:
     """What every run of a study is tagged with."""
     from env.batch import native
     from env.pico_park import PicoPark
+    from native.build import hash_of
 
     sim = PicoPark(1, recipe.env, recipe.rewards, seed=0)
-    hash_ = native().ffi.string(native().lib.batch_source_hash()).decode()
     return {
         "study": recipe.study,
         "recipe": recipe.name,
         "game": sim.name,
-        "simulator_version": f"{sim.version}-{hash_}",
+        "simulator_version": f"{sim.version}-{hash_of(native())}",
         **git_state(),
     }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from env.errors import BadInputError
@@ -88,6 +90,22 @@ def check_cpus(needed: int) -> None:
             f"a trial asks for {needed} processors, but there are {found}; lower --run.num-threads "
             "or --ppo.num-env-runners."
         )
+
+
+@contextlib.contextmanager
+def writing(
+    folder: Path, remedy: str = "free some room or name another folder with --run.storage"
+) -> Iterator[None]:
+    """Makes a folder of results, if need be, for what is written to it inside.
+
+    Raises:
+        BadInputError: the storage takes no more, or is no folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise BadInputError(f"{folder} can't be written ({error.strerror}); {remedy}.") from error
 
 
 def storage_folder(storage: str) -> Path:

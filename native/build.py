@@ -216,7 +216,8 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
-def _hash_of(module: ModuleType) -> str:
+def hash_of(module: ModuleType) -> str:
+    """Hash of the sources that a compiled module was built from."""
     return bytes(module.ffi.string(module.lib.batch_source_hash())).decode()
 
 
@@ -233,7 +234,7 @@ def load() -> ModuleType:
         return _load_file(Path(named))
     with contextlib.suppress(ImportError):
         installed = importlib.import_module(MODULE)
-        if _hash_of(installed) == source_hash():
+        if hash_of(installed) == source_hash():
             return installed
     folder = cache_folder()
     library = folder / f"{MODULE}.abi3.so"

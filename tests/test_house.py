@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.shipment import ROOMS
+
 ROOT = Path(__file__).parents[1]
-ROOMS = ("native", "env", "models", "algorithms", "experiments", "cluster")
 RIGHT_OF_ALL = "clowder"
 
 

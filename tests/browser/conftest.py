@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,3 +31,27 @@ def browser() -> Iterator[Any]:
         found = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield found
         found.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a page from a file; a message in the console or a request is a failure."""
+    problems: list[str] = []
+    pages = []
+
+    def show(path: Path, height: int, **options: Any) -> Any:
+        page = browser.new_page(viewport={"width": 1280, "height": height}, **options)
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "request",
+            lambda request: request.url == path.as_uri() or problems.append(request.url),
+        )
+        page.goto(path.as_uri())
+        pages.append(page)
+        return page
+
+    yield show
+    for one in pages:
+        one.close()
+    assert not problems

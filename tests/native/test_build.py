@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif("CLOWDER_NATIVE" in os.environ, reason="another 
 LOAD = (
     "from native import build\n"
     "module = build.load()\n"
-    "print(module.__file__, build._hash_of(module) == build.source_hash())\n"
+    "print(module.__file__, build.hash_of(module) == build.source_hash())\n"
 )
 
 
@@ -116,7 +116,7 @@ def test_the_hash_follows_the_sources(tmp_path: Path) -> None:
 
 
 def test_a_library_says_which_sources_it_was_built_from(library: Path) -> None:
-    assert build._hash_of(build._load_file(library)) == build.source_hash()
+    assert build.hash_of(build._load_file(library)) == build.source_hash()
 
 
 def test_an_installed_copy_of_these_sources_is_used(

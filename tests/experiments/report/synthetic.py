@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.play import Games, Thoughts, Track
+from algorithms.play import Games, Track
 from env.batch import HELD_OUT_BIT, BatchedGame
-from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
-from env.scripted import ScriptedTeam
+from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments import recipe as recipes
 from experiments.episodes import Episodes, save_episodes
 from experiments.evaluate import (
+    ScriptedActor,
     behaviour_metrics,
     ledger,
     objective,
@@ -38,27 +38,20 @@ from experiments.trial import build_recipe
 SMALL = PicoParkConfig(preset="meadow", num_agents=2, length=18)
 
 
-class Noisy:
+class Noisy(ScriptedActor):
     """The scripted team, which now and then does something else: it wins and fails in many ways."""
 
-    thoughts: Thoughts | None = None
-    entropy = 1.0
-
     def __init__(self, noise: float, action: int | None, seed: int) -> None:
+        super().__init__()
         self.noise, self.action = noise, action
         self.generator = np.random.default_rng(seed)
-        self._team: ScriptedTeam | None = None
 
-    def start(self, sim: BatchedGame, started: NDArray[np.bool_]) -> None:
-        if self._team is None:
-            assert isinstance(sim, PicoPark)
-            self._team = ScriptedTeam(sim.num_agents, sim.config)
+    @property
+    def entropy(self) -> float:
+        return 1.0
 
     def act(self, sim: BatchedGame, playing: NDArray[np.intp]) -> NDArray[np.int64]:
-        assert self._team is not None and isinstance(sim, PicoPark)
-        is_playing = np.zeros(sim.num_envs, np.bool_)
-        is_playing[playing] = True
-        actions = self._team.actions(sim, is_playing)[playing].astype(np.int64)
+        actions = super().act(sim, playing)
         other = self.generator.integers(0, sim.num_actions, actions.shape)
         if self.action is not None:
             other = np.full_like(other, self.action)
