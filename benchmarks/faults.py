@@ -263,7 +263,7 @@ def _recovered(run: Run, fault: str, status: int, recovery_s: float, intervals: 
         env_steps=rows[-1],
         lost_env_steps=lost,
         recovery_s=recovery_s,
-        told=_told(run, "damaged"),
+        told=_told(run, "damaged") if holds else _last_words(run, status),
     )
 
 
@@ -308,6 +308,12 @@ def _failing(folder: Path, fault: str, reason: str, *flags: str, mode: str = "")
         recovery_s=time.monotonic() - started,
         told=told,
     )
+
+
+def _last_words(run: Run, status: int) -> str:
+    """What a run that didn't end well said at its end."""
+    lines = [one.strip() for one in run.output.read_text().splitlines() if one.strip()]
+    return f"exit {status}: " + "\n".join(lines[-12:]).replace(str(run.folder), "...")
 
 
 def _told(run: Run, word: str) -> str:

@@ -44,6 +44,11 @@ def address_of(given: str) -> str:
     return address
 
 
+def bracketed(host: str) -> str:
+    """A host as it stands before a port: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def connect(given: str) -> Any:
     """Ray's `JobSubmissionClient`.
 

@@ -39,6 +39,11 @@ The token is read from the file that RAY_AUTH_TOKEN_PATH names. MLFLOW_TRACKING_
 MLflow's user and password don't, they belong on the nodes."""
 STOP_WAIT_S = 120
 """How long a job that is told to stop may take to note where it is, seconds."""
+GRACEFUL_STOP = {
+    "RAY_JOB_STOP_SIGNAL": "SIGINT",
+    "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
+}
+"""Environment of a job whose trials are told to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +126,7 @@ def _environment(tracking_uri: str) -> dict[str, str]:
     from experiments.runner import git_state
 
     found = {
-        # Trials are told to stop, and there is time to note where they are.
-        "RAY_JOB_STOP_SIGNAL": "SIGINT",
-        "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
+        **GRACEFUL_STOP,
         **{f"CLOWDER_{name.upper()}": value for name, value in git_state().items()},
     }
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")

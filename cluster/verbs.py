@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from experiments import cli, session
 
-LINES = "  submit VERB       the same on a Ray cluster: sweep, train, list, attach, stop"
+LINES = """  submit VERB       the same on a Ray cluster: sweep, train, list, attach, stop
+  doctor --address  what a cluster would tell a stranger"""
 
 
 def submit(words: list[str]) -> int:
@@ -14,6 +15,13 @@ def submit(words: list[str]) -> int:
     from cluster.submit import run_submit
 
     return run_submit(words)
+
+
+def doctor(words: list[str]) -> int:
+    """`clowder doctor`, of this machine or, with words, of a cluster."""
+    from cluster.probe import run_doctor
+
+    return run_doctor(words) if words else cli.VERBS["doctor"](words)
 
 
 def _after_preflight(verb: str) -> Callable[[list[str]], int]:
@@ -33,7 +41,7 @@ def _after_preflight(verb: str) -> Callable[[list[str]], int]:
 
 def verbs() -> dict[str, Callable[[list[str]], int]]:
     """By name; as the driver of a job, training looks at all nodes first."""
-    found: dict[str, Callable[[list[str]], int]] = {"submit": submit}
+    found: dict[str, Callable[[list[str]], int]] = {"submit": submit, "doctor": doctor}
     if session.in_ray_job():
         found |= {verb: _after_preflight(verb) for verb in ("train", "sweep")}
     return found

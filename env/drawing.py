@@ -50,12 +50,11 @@ def draw(frame: Frame, *, scale: int = 16, screen_width: int | None = None) -> P
     Returns:
         uint8 (height * scale, columns * scale, 3).
     """
-    height, length = frame.tiles.shape
+    length = frame.tiles.shape[1]
     first = 0 if screen_width is None else frame.left
     count = length if screen_width is None else min(screen_width, length - first)
-    atlas = _tile_atlas(scale)
-    tiles = frame.tiles[:, first : first + count]
-    image: Pixels = atlas[tiles].transpose(0, 2, 1, 3, 4).reshape(height * scale, -1, 3).copy()
+    tiles = np.ascontiguousarray(frame.tiles[:, first : first + count])
+    image = _background(tiles.tobytes(), count, scale).copy()
 
     def put(sprite: NDArray[np.float32], row: int, column: int) -> None:
         if not first <= column < first + count:
@@ -79,6 +78,15 @@ def draw(frame: Frame, *, scale: int = 16, screen_width: int | None = None) -> P
             put(_sprite("dead", seat, scale), cat.row, cat.column)
     if screen_width is None:
         _show_screen(image, frame.left, scale)
+    return image
+
+
+@functools.lru_cache(maxsize=2)
+def _background(tiles: bytes, columns: int, scale: int) -> Pixels:
+    """Tiles alone, which seldom change from one frame to the next."""
+    atlas = _tile_atlas(scale)
+    grid = np.frombuffer(tiles, np.uint8).reshape(-1, columns)
+    image: Pixels = atlas[grid].transpose(0, 2, 1, 3, 4).reshape(-1, columns * scale, 3)
     return image
 
 

@@ -31,8 +31,8 @@ USAGE = """usage: clowder VERB ...
   rescore RUN       what its stored games would have paid under other weights
   watch RUN|REPLAY  see a game: what each cat saw, wanted and was paid
   play RUN          take a seat in a trained team
-  replay verify     play replays again: do they come out exactly?{more}
-  doctor            what is here, what is missing, what to install
+  replay verify     play replays again: do they come out exactly?
+  doctor            what is here, what is missing, what to install{more}
 
 `clowder VERB --help` explains the rest. Recipes:
 """
@@ -60,7 +60,8 @@ def main(
         print(USAGE.format(more=lines and f"\n{lines}") + "\n".join(_recipe_lines()))
         return 0 if words else EXIT_USAGE
     verb, rest = words[0], words[1:]
-    session.prepare(starts_cluster=verb in VERBS)
+    # Verbs of rooms to the right ask clusters that are there, with those clusters' token.
+    session.prepare(starts_cluster=verb in VERBS and verb not in (more or {}))
     try:
         if verb not in verbs:
             raise unknown_name("verb", verb, verbs)

@@ -210,11 +210,12 @@ def _where() -> str:
 
 
 def _born(pid: int) -> str:
-    """When a process began, in ticks since the boot; empty if there is no such process."""
+    """When a process began, in ticks since the boot; empty if there is none, or only its zombie."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
         return ""
+    return "" if fields[0] in "ZX" else fields[19]
 
 
 def _is_dead(found: dict[str, Any]) -> bool:

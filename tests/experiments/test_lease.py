@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -39,15 +40,20 @@ def test_a_second_holder_is_refused_and_the_next_is_not(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_killed_holder_of_this_machine_is_replaced_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reaped", [True, False])
+def test_a_killed_holder_of_this_machine_is_replaced_at_once(tmp_path: Path, reaped: bool) -> None:
     code = (
         "import os, sys; from pathlib import Path; from experiments.lease import Lease\n"
         "with Lease(Path(sys.argv[1]), what='x'):\n    os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    if reaped:  # else it stays a zombie, as in containers whose first process reaps nobody
+        process.wait()
     assert (tmp_path / LEASE_FILE).exists() and not is_held(tmp_path)
     with Lease(tmp_path, what="x", renew_s=0.05, expire_s=3600.0):
         assert is_held(tmp_path)
+    process.wait()
 
 
 def test_a_silent_holder_elsewhere_is_replaced_after_a_while(tmp_path: Path) -> None:
