@@ -312,14 +312,19 @@ def _failing(folder: Path, fault: str, reason: str, *flags: str, mode: str = "")
 
 def _last_words(run: Run, status: int) -> str:
     """What a run that didn't end well said at its end."""
-    lines = [one.strip() for one in run.output.read_text().splitlines() if one.strip()]
-    return f"exit {status}: " + "\n".join(lines[-12:]).replace(str(run.folder), "...")
+    return f"exit {status}: " + "\n".join([one for one in _said(run) if one][-12:])
 
 
 def _told(run: Run, word: str) -> str:
     """The last line of the output with that word."""
-    lines = [one.strip() for one in run.output.read_text().splitlines() if word in one]
-    return lines[-1].replace(str(run.folder), "...") if lines else ""
+    return next((one for one in reversed(_said(run)) if word in one), "")
+
+
+def _said(run: Run) -> list[str]:
+    """The lines of the output, without the folder, which is nowhere when they are read."""
+    return [
+        one.strip().replace(str(run.folder), "...") for one in run.output.read_text().splitlines()
+    ]
 
 
 FAULTS: dict[str, Callable[[Path], Outcome]] = {

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from cluster import jobs
 from env.errors import BadInputError
+from experiments.cli import EXIT_FAILED, EXIT_USAGE
 from experiments.overrides import take_flags
 from experiments.terminal import open_console
 from experiments.tracking.address import is_server, redact
@@ -64,7 +65,7 @@ def run_doctor(words: list[str]) -> int:
     )
     if rest:
         print(USAGE)
-        return 0 if rest[0] in ("-h", "--help") else 2
+        return 0 if rest[0] in ("-h", "--help") else EXIT_USAGE
     address = jobs.address_of(found.get("--address", ""))
     tracking = found.get("--tracking-uri", os.environ.get("MLFLOW_TRACKING_URI", ""))
     nodes = _nodes(address)
@@ -261,4 +262,4 @@ def _judge(probes: Sequence[Probe]) -> int:
         print(f"open: {remedy}")
     answered = sum(one.state != "no answer" for one in probes)
     print(f"{len(still) or 'none'} of {answered} that answered stand{'s' * (len(still) < 2)} open")
-    return 1 if still else 0
+    return EXIT_FAILED if still else 0

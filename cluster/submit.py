@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from cluster import jobs
 from env.errors import BadInputError, unknown_name
-from experiments.cli import EXIT_FAILED, EXIT_INTERRUPTED, parse_recipe, split_resume
+from experiments.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, parse_recipe, split_resume
 from experiments.overrides import override, take_flags
+from experiments.tracking.address import is_server
 
 USAGE = """usage: clowder submit VERB RECIPE --address http://HEAD:8265 [--FIELD VALUE ...]
        clowder submit list|attach|stop [JOB] --address http://HEAD:8265
@@ -59,7 +60,7 @@ def run_submit(words: list[str]) -> int:
     """The verb; returns the exit status."""
     if not words or words[0] in ("-h", "--help"):
         print(USAGE)
-        return 0 if words else 2
+        return 0 if words else EXIT_USAGE
     verb, rest = words[0], words[1:]
     options, rest = _split(rest)
     if verb in ("sweep", "train"):
@@ -136,7 +137,7 @@ def _environment(tracking_uri: str) -> dict[str, str]:
                 "the tracking address contains a password, which everybody on the cluster could "
                 "read; put MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD on the nodes."
             )
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):
         found["MLFLOW_TRACKING_URI"] = uri
     return found
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from cluster.jobs import bracketed
 from env.errors import BadInputError
+from experiments.cli import EXIT_USAGE
 from experiments.overrides import override
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -27,7 +28,6 @@ USER = "admin"
 """The first user, who makes the others (MLflow's pages, Users)."""
 MIN_PASSWORD = 12
 """Characters; MLflow refuses fewer, but only once somebody asks."""
-EXIT_BAD_INPUT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ def main(words: Sequence[str]) -> int:
         command, environment = prepare(options, os.environ)
     except BadInputError as error:
         print(f"clowder: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return EXIT_USAGE
     print(f"MLflow    http://{options.host}:{options.port}")
     print(f"user      {USER}")
     if not os.environ.get("MLFLOW_AUTH_ADMIN_PASSWORD"):

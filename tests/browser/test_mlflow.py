@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from experiments.tracking import RunInfo, Tracker, TrackerConfig
 from experiments.tracking.store import connect
 from experiments.tracking.ui import newest_view, running
 from tests.experiments.report.synthetic import Outcome, make_pool, make_study
+from tests.ports import free_port
 
 WAIT_MS = 60_000
 TRIAL = "alive=0.02 s1"
@@ -46,9 +46,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     tracker.log_artifact("parent", make_report(load_study(str(study))).page.parent)
     tracker.share_view(["rewards.alive"], ["victory"])
     assert tracker.close(WAIT_MS / 1000)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     base = f"http://127.0.0.1:{port}"
     charts = newest_view(store, base)
     experiment = charts.split("/experiments/")[1].split("/")[0]

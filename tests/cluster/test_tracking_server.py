@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -17,6 +16,7 @@ import pytest
 
 from cluster.tracking_server import Options, main, password_file, prepare
 from env.errors import BadInputError
+from tests.ports import free_port
 
 API = "/api/2.0/mlflow/experiments/search?max_results=1"
 START_S = 120.0
@@ -79,9 +79,7 @@ def test_bad_options_end_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> 
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """A running one: its address and the first user's password."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command, environment = prepare(
         Options(folder=str(folder), port=port, workers=1), dict(os.environ)
     )

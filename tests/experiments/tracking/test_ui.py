@@ -17,6 +17,7 @@ import pytest
 from experiments.tracking import Unavailable, ui
 from experiments.tracking.charts import share_key
 from experiments.tracking.ui import newest_view, serve, server_command
+from tests.ports import free_port
 
 from .conftest import MakeTracker, start
 
@@ -118,12 +119,6 @@ def test_a_closed_terminal_leaves_no_server(root: Path, client: Any) -> None:
         pages.send_signal(signal.SIGHUP)
         assert pages.wait(30) == 0
     assert not answers(port)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def answers(port: int) -> bool:
