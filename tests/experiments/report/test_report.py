@@ -442,9 +442,11 @@ def test_mistakes_are_one_sentence(
     pool: Pool,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     words: list[str],
     reason: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where nobody has trained anything
     folder = make_study(tmp_path, pool, [], lambda config, index: Outcome(win_rate=0))
     assert cli.main(["report", *(one.format(folder=folder) for one in words)]) == 2
     out, err = capsys.readouterr()
