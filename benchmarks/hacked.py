@@ -33,16 +33,20 @@ def first_flag(trial: TrialResult) -> int | None:
 
 
 def share_flagged(study: Study, variants: tuple[str, ...]) -> float:
-    """Of the runs of these variants; prints each."""
+    """Of the runs of these variants that have ended; prints each."""
     flags = []
     for name in variants:
-        for trial in study.variants.get(name, ()):
+        for trial in study.trials:
+            if trial.variant != name or not trial.is_whole:
+                continue
             flag = first_flag(trial)
             flags.append(flag is not None)
             when = "never flagged" if flag is None else f"flagged at {flag:,} env steps"
             print(f"  {name} s{trial.seed}: won {trial.final['eval/win_rate']:.2f}, {when}")
     if not flags:
-        sys.exit(f"the study has no runs of {', '.join(variants)}; run `clowder sweep claims`.")
+        sys.exit(
+            f"the study has no whole runs of {', '.join(variants)}; run `clowder sweep claims`."
+        )
     return sum(flags) / len(flags)
 
 
