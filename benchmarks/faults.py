@@ -10,8 +10,6 @@ reason. Exits with 1 if any doesn't.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 import signal
 import subprocess
@@ -19,45 +17,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.outcomes import (
+    CHECKPOINT_ENV_STEPS,
+    ENV_STEPS,
+    PATIENCE_S,
+    STRIKE_AT,
+    Outcome,
+    cut_short,
+    kill,
+    lost_steps,
+    show,
+)
 from experiments.history import HISTORY_FILE, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
-ENV_STEPS = 16_384
-CHECKPOINT_ENV_STEPS = 2_048
-STRIKE_AT = 7_000
-"""Env steps after which the fault strikes: in the middle, between two checkpoints."""
 HANG_S = 3.0
-PATIENCE_S = 180.0
 
 MARK = "CLOWDER_FAULTS_RUN"
 """Environment variable by which a run's processes are told from others' on this machine."""
 MODE = "CLOWDER_FAULTS_MODE"
 """Environment variable that makes the simulators of a run crash or hang."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came of a run that a fault struck."""
-
-    fault: str
-    bar: str
-    """What is promised."""
-    holds: bool
-    env_steps: int
-    """Of the last report."""
-    lost_env_steps: int
-    """Sampled twice, since the trial went back to a checkpoint."""
-    recovery_s: float
-    """From the fault to the next report, or to the end of a run that fails; seconds."""
-    told: str
-    """Last words to the user about it."""
 
 
 class Run:
@@ -160,20 +142,6 @@ class Run:
         return list(client.search_runs(experiments))
 
 
-def kill(pid: int) -> None:
-    """Kills a process that may be gone already."""
-    with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def lost_steps(rows: list[int]) -> int:
-    """Env steps that were sampled twice: from each report that goes back to the one before it."""
-    batch = rows[0]
-    return sum(
-        before - (after - batch) for before, after in itertools.pairwise(rows) if after <= before
-    )
-
-
 # -- the faults
 
 
@@ -206,9 +174,7 @@ def truncated_checkpoint(folder: Path) -> Outcome:
         os.kill(process.pid, signal.SIGINT)
         process.wait(PATIENCE_S)
         newest = sorted(folder.glob("smoke/*/*/checkpoint_*"))[-1]
-        for path in newest.rglob("*"):
-            if path.is_file():
-                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        cut_short(newest)
 
     return _struck(folder, "truncated_checkpoint", strike, intervals=2)
 
@@ -395,25 +361,11 @@ def main() -> None:
     for name in names:
         if name not in FAULTS:
             sys.exit(f"there is no fault {name!r}; choose from {', '.join(FAULTS)}.")
-    table = Table(title=f"of {ENV_STEPS:,} env steps, a checkpoint every {CHECKPOINT_ENV_STEPS:,}")
-    for column in ("fault", "bar", "holds", "env steps", "lost", "seconds", "told"):
-        table.add_column(column)
     outcomes = []
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            one = FAULTS[name](Path(folder))
-        outcomes.append(one)
-        table.add_row(
-            one.fault,
-            one.bar,
-            "yes" if one.holds else "NO",
-            f"{one.env_steps:,}",
-            f"{one.lost_env_steps:,}",
-            f"{one.recovery_s:.1f}",
-            one.told,
-        )
-    Console(width=160).print(table)
-    sys.exit(0 if all(one.holds for one in outcomes) else 1)
+            outcomes.append(FAULTS[name](Path(folder)))
+    sys.exit(0 if show(outcomes) else 1)
 
 
 if __name__ == "__main__":

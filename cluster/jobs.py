@@ -7,12 +7,15 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from env.errors import BadInputError
 
 STUDY = "clowder_study"
 """Key of a job's metadata: the study that it runs."""
+TIMEOUT_S = 10.0
+"""How long a server may take to answer, seconds."""
 GONE_S = 60.0
 """A cluster that hasn't answered for so long is taken to be gone, seconds."""
 CHATTY = (
@@ -82,6 +85,36 @@ def connect(given: str) -> Any:
             f"no Ray job server answers at {address} ({_first_line(error)}); is the cluster up, "
             "and the tunnel to it?"
         ) from error
+
+
+def nodes(address: str, token_path: Path | None = None) -> list[dict[str, Any]]:
+    """What the cluster says of its nodes that are up, to whoever has the token; nothing without it.
+
+    Args:
+        address: the job server's.
+        token_path: file of the token; without it the one that Ray would use.
+    """
+    import requests
+
+    path = token_path or token_file()
+    token = "" if token_path else os.environ.get("RAY_AUTH_TOKEN", "")
+    if not token and path.is_file():
+        token = path.read_text(encoding="utf-8").strip()
+    try:
+        answer = requests.get(
+            f"{address.rstrip('/')}/nodes?view=summary",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=TIMEOUT_S,
+        )
+        found = answer.json()["data"]["summary"]
+        return [one["raylet"] for one in found if one["raylet"].get("state") == "ALIVE"]
+    except (requests.RequestException, OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def token_file() -> Path:
+    """Where Ray looks for the token."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
 
 
 def find(client: Any, job: str) -> Any:

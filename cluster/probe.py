@@ -12,7 +12,6 @@ import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,8 +22,6 @@ from experiments.overrides import take_flags
 from experiments.terminal import open_console
 from experiments.tracking.address import is_server, redact
 
-TIMEOUT_S = 10.0
-"""How long a door may take to answer, seconds."""
 GCS_PORT, AGENT_PORT, CLIENT_PORT = 6379, 52365, 10001
 """Ray's own choice of ports: its directory of everything, each node's agent, Ray Client."""
 METRICS_PORTS = (44217, 44227)
@@ -68,7 +65,7 @@ def run_doctor(words: list[str]) -> int:
         return 0 if rest[0] in ("-h", "--help") else EXIT_USAGE
     address = jobs.address_of(found.get("--address", ""))
     tracking = found.get("--tracking-uri", os.environ.get("MLFLOW_TRACKING_URI", ""))
-    nodes = _nodes(address)
+    nodes = jobs.nodes(address)
     probes = list(probe_cluster(address, nodes))
     if not any(one.state != "no answer" for one in probes):
         raise BadInputError(
@@ -132,30 +129,6 @@ def _probe_node(node: dict[str, Any]) -> Iterator[Probe]:
     yield _metrics(host, node["metricsExportPort"])
 
 
-def _nodes(address: str) -> list[dict[str, Any]]:
-    """What the cluster says of its nodes to whoever has the token; nothing without it."""
-    import requests
-
-    token = os.environ.get("RAY_AUTH_TOKEN", "")
-    if not token and token_file().is_file():
-        token = token_file().read_text(encoding="utf-8").strip()
-    try:
-        answer = requests.get(
-            f"{address.rstrip('/')}/nodes?view=summary",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=TIMEOUT_S,
-        )
-        found = answer.json()["data"]["summary"]
-        return [one["raylet"] for one in found if one["raylet"].get("state") == "ALIVE"]
-    except (requests.RequestException, OSError, ValueError, KeyError, TypeError):
-        return []
-
-
-def token_file() -> Path:
-    """Where Ray looks for the token."""
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-
-
 def probe_mlflow(uri: str) -> Iterator[Probe]:
     """MLflow's doors; what an open one lets be written is deleted at once."""
     parts = urlsplit(uri)
@@ -173,7 +146,7 @@ def probe_mlflow(uri: str) -> Iterator[Probe]:
 
 def probe_token_file() -> Iterator[Probe]:
     """The token here: can others on this machine read it?"""
-    path = token_file()
+    path = jobs.token_file()
     if path.is_file():
         mode = stat.S_IMODE(path.stat().st_mode)
         yield Probe(
@@ -193,7 +166,7 @@ def _http(door: str, method: str, url: str, remedy: str) -> Probe:
             session.trust_env = False  # no proxy, and no password from ~/.netrc
             answer = session.request(
                 method, url, data=b"{}" if method in ("POST", "PUT") else None,
-                headers={"Content-Type": "application/json"}, timeout=TIMEOUT_S,
+                headers={"Content-Type": "application/json"}, timeout=jobs.TIMEOUT_S,
                 allow_redirects=False,
             )  # fmt: skip
     except (requests.RequestException, OSError) as error:
@@ -222,7 +195,7 @@ def _grpc(door: str, host: str, port: int, method: str) -> Probe:
     with grpc.insecure_channel(where, options=[("grpc.enable_http_proxy", 0)]) as channel:
         call = channel.unary_unary(method, lambda message: message, lambda message: message)
         try:
-            call(b"", timeout=TIMEOUT_S)
+            call(b"", timeout=jobs.TIMEOUT_S)
             code: Any = grpc.StatusCode.OK
         except grpc.RpcError as error:
             code = error.code()

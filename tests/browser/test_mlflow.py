@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cluster.ports import free_port
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments.evaluate import ScriptedActor, play_levels
 from experiments.replays import choose, make_replays, save_replays
@@ -16,7 +17,6 @@ from experiments.tracking import RunInfo, Tracker, TrackerConfig
 from experiments.tracking.store import connect
 from experiments.tracking.ui import newest_view, running
 from tests.experiments.report.synthetic import Outcome, make_pool, make_study
-from tests.ports import free_port
 
 WAIT_MS = 60_000
 TRIAL = "alive=0.02 s1"

@@ -17,8 +17,8 @@ import grpc
 import pytest
 
 import clowder
-from cluster import probe
-from tests.ports import free_ports
+from cluster import jobs, probe
+from cluster.ports import free_ports
 
 TOKEN = "a token that only this test has, 0123456789"
 
@@ -156,7 +156,7 @@ def test_a_ray_cluster_with_a_token_is_closed(
         address = f"http://127.0.0.1:{dashboard}"
         monkeypatch.setattr(probe, "METRICS_PORTS", ())  # another cluster's, perhaps
         for _ in range(60):  # until the last of its processes answers
-            nodes = probe._nodes(address)
+            nodes = jobs.nodes(address)
             found = list(probe.probe_cluster(address, nodes))
             if nodes and all(one.state != "no answer" for one in found):
                 break

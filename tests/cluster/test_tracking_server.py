@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.ports import free_port
 from cluster.tracking_server import Options, main, password_file, prepare
 from env.errors import BadInputError
-from tests.ports import free_port
 
 API = "/api/2.0/mlflow/experiments/search?max_results=1"
 START_S = 120.0

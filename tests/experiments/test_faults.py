@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from benchmarks import faults
-from benchmarks.faults import CHECKPOINT_ENV_STEPS, ENV_STEPS, Outcome, lost_steps
+from benchmarks.outcomes import CHECKPOINT_ENV_STEPS, ENV_STEPS, Outcome, lost_steps
 
 QUICK = ("kill_trial", "truncated_checkpoint", "not_a_number")
 Outcomes = dict[str, Future[Outcome]]

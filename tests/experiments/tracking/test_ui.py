@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from cluster.ports import free_port
 from experiments.tracking import Unavailable, ui
 from experiments.tracking.charts import share_key
 from experiments.tracking.ui import newest_view, serve, server_command
-from tests.ports import free_port
 
 from .conftest import MakeTracker, start
 
