@@ -1,0 +1,759 @@
+"""What faults cost on a cluster: env steps lost, seconds until training goes on, what one is told.
+
+    python -m benchmarks.cluster_faults                      # every fault, a table; half an hour
+    python -m benchmarks.cluster_faults kill_node stranger   # those named
+
+Each fault strikes a sweep of four reward weightings that `clowder submit` sent to a head and three
+nodes on this machine (cluster/lab.py), tracked by an MLflow server with a password. Without root
+the nodes are addresses of the loopback, and rows that need more are skipped and say so. A crash
+may cost a trial at most the env steps since its last checkpoint; MLflow must have every report
+once. Exits with 1 if any row doesn't hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.outcomes import (
+    CHECKPOINT_ENV_STEPS,
+    ENV_STEPS,
+    PATIENCE_S,
+    STRIKE_AT,
+    Outcome,
+    cut_short,
+    kill,
+    lost_steps,
+    show,
+)
+from cluster.lab import Lab, Options
+from cluster.machines import Machine, why_no_namespaces
+from cluster.ports import free_port
+from experiments.history import HISTORY_FILE, read_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+NUM_TRIALS = 4
+BATCH = 256
+"""Env steps of a report of the recipe `smoke`."""
+OUTAGE_S = 60.0
+"""How long MLflow is down, seconds."""
+FAIL_S = 60.0
+"""From a simulator's third crash to the trial's failure, at most; seconds."""
+HEAD_OFF_S = 15.0
+"""How long the head is off before it is restarted, seconds."""
+HANG_S = 5.0
+PASSWORD = "MLFLOW_TRACKING_PASSWORD"
+
+
+class TrackingServer:
+    """MLflow's server on this machine, with a password, for the lab's nodes."""
+
+    def __init__(self, folder: Path, host: str, password: str) -> None:
+        """
+        Args:
+            folder: what it keeps.
+            host: address that the nodes reach this machine at.
+            password: the first user's.
+        """
+        self.folder, self.password = folder, password
+        self._port = free_port()
+        self._machine = Machine(f"tracking-{os.getpid()}", "mlflow", host)
+        self.uri = f"http://{host}:{self._port}"
+
+    def start(self, password: str = "") -> None:
+        """Serves; returns once it answers. Another password than before makes other users."""
+        folder = self.folder
+        if password:
+            for path in folder.glob("users.db*"):
+                path.unlink()
+        folder.mkdir(exist_ok=True)
+        host = self._machine.address
+        command = [
+            sys.executable, "-m", "cluster.tracking_server", "--folder", str(folder),
+            "--host", host, "--port", str(self._port), "--workers", "1",
+            "--allowed-hosts", f"{host}:{self._port}",
+        ]  # fmt: skip
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "MLFLOW_AUTH_ADMIN_PASSWORD": password or self.password,
+        }
+        self._machine.start(command, environment, folder / "said.txt")
+        wait_until(self._answers, "MLflow to answer", folder / "said.txt")
+
+    def _answers(self) -> bool:
+        import requests
+
+        with contextlib.suppress(requests.RequestException):
+            return requests.get(f"{self.uri}/health", timeout=2).status_code == 200
+        return False
+
+    def stop(self) -> None:
+        """Kills it; what it has said yes to is in its database."""
+        self._machine.power_off()
+
+    def steps(self, study: str) -> dict[str, list[int]]:
+        """Steps of every point of one metric, for each of a study's trials by Tune's id."""
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name(study)
+        if experiment is None:
+            return {}
+        found: dict[str, list[int]] = {}
+        for run in client.search_runs([experiment.experiment_id]):
+            if "ray_trial_id" in run.data.tags:
+                points = client.get_metric_history(run.info.run_id, "train/entropy")
+                found.setdefault(run.data.tags["ray_trial_id"], []).extend(
+                    one.step for one in points
+                )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Where a fault strikes: a cluster, its tracking server, a folder for results."""
+
+    lab: Lab
+    server: TrackingServer
+    folder: Path
+    """Of results and of what clients said; removed at the end."""
+    small: Path | None
+    """A file system of `SMALL_BYTES`, where it could be made."""
+
+
+SMALL_BYTES = 128 * 2**20
+
+
+class Sweep:
+    """A sweep that a client submits to the lab, and what its folder and the tracker say of it."""
+
+    def __init__(
+        self, stage: Stage, study: str, *flags: str, storage: Path | None = None, tree: Path = ROOT
+    ) -> None:
+        """
+        Args:
+            stage: where it runs.
+            study: its name; a row's own.
+            *flags: beside those that all sweeps here have.
+            storage: where results go, if not into the stage's folder.
+            tree: sources that are sent.
+        """
+        self.stage, self.study, self.tree = stage, study, tree
+        self.folder = (storage or stage.folder) / study
+        self.output = stage.folder / f"{study}.txt"
+        self.submitted = 0.0
+        self._client: subprocess.Popen[bytes] | None = None
+        settings = {
+            "evaluation.num-levels": 16,
+            "evaluation.num-final-levels": 16,
+            "evaluation.every-env-steps": 1_000_000,
+            "evaluation.replays": "false",
+            "run.env-steps": ENV_STEPS,
+            "run.report-env-steps": 1,
+            "run.checkpoint-env-steps": CHECKPOINT_ENV_STEPS,
+            "run.storage": self.folder.parent,
+            "run.study": study,
+            "sweep.space": "rewards.team_share=0,0.3,0.6,1",
+        }
+        named = {one.removeprefix("--") for one in flags if one.startswith("--")}
+        settings = {name: value for name, value in settings.items() if name not in named}
+        self._words = [text for name, value in settings.items() for text in (f"--{name}", value)]
+        self._words += list(flags)
+
+    def submit(self, *own: str) -> subprocess.Popen[bytes]:
+        """Sends it, or sends the same again; the client stays to show what the job says."""
+        self.submitted = time.monotonic()
+        self._client = self.client("sweep", "smoke", *own, *map(str, self._words))
+        return self._client
+
+    def client(self, *words: str) -> subprocess.Popen[bytes]:
+        """A `clowder submit` of those words in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "clowder.py", "submit", *words],
+            cwd=self.tree,
+            env={
+                **client_environment(self.stage.lab, self.tree),
+                "MLFLOW_TRACKING_URI": self.stage.server.uri,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=self.output.open("ab"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def rows(self) -> dict[str, list[int]]:
+        """Env steps of every report, in the order in which they were written, of each trial."""
+        return {
+            one.parent.name: [row["env_steps"] for row in read_rows(one.parent)]
+            for one in self.folder.glob(f"*/*/{HISTORY_FILE}")
+        }
+
+    def said(self) -> list[str]:
+        """Lines that clients showed, without the folder, which is nowhere when they are read."""
+        text = self.output.read_text(errors="replace") if self.output.exists() else ""
+        return [one.strip().replace(str(self.folder.parent), "...") for one in text.splitlines()]
+
+    def told(self, *words: str) -> str:
+        """The last line with any of those words."""
+        return next((one for one in reversed(self.said()) if any(w in one for w in words)), "")
+
+    def wait_for(self, env_steps: int) -> None:
+        """Until a trial has reported that many.
+
+        Raises:
+            TimeoutError: the client has ended before.
+        """
+
+        def is_there() -> bool:
+            if self._client is not None and self._client.poll():
+                raise TimeoutError(f"the client has ended: {' / '.join(self.said()[-8:])}")
+            return any(one[-1] >= env_steps for one in self.rows().values() if one)
+
+        self.wait(is_there, f"{env_steps:,} env steps")
+
+    def wait(self, is_there: Callable[[], bool], what: str) -> None:
+        """Until something is so; meanwhile nodes that ended by themselves are started again."""
+
+        def look() -> bool:
+            self.stage.lab.tend()
+            return is_there()
+
+        wait_until(look, f"{self.study}: {what}", self.output)
+
+    def recovery(self, struck: float) -> float:
+        """Seconds from then until every trial that was under way is where it was and goes on."""
+        goal = {
+            trial: max(rows) + BATCH
+            for trial, rows in self.rows().items()
+            if rows and max(rows) < ENV_STEPS
+        }
+
+        def is_back() -> bool:
+            rows = self.rows()
+            # What was on its way when the fault struck doesn't count: one report more.
+            return all(
+                max(rows[trial][-1:], default=0) >= min(least + BATCH, ENV_STEPS)
+                for trial, least in goal.items()
+            )
+
+        self.wait(is_back, "trials to go on")
+        return time.monotonic() - struck
+
+    def end(self, client: subprocess.Popen[bytes]) -> int:
+        """Waits for a client to end; returns its exit status."""
+        self.wait(lambda: client.poll() is not None, "the job to end")
+        return int(client.returncode)
+
+    def attend(self) -> int:
+        """Shows the newest job until it ends; returns the exit status."""
+        return self.end(self.client("attach", self.study))
+
+    def trial_processes(self, name: str = "ray::Trial") -> list[tuple[Machine, int]]:
+        """Where processes run whose command line begins so."""
+        return [
+            (machine, pid)
+            for machine in self.stage.lab.workers
+            for pid, line in machine.processes()
+            if line.startswith(name)
+        ]
+
+    def driver_pids(self) -> list[int]:
+        """Processes of the job's driver."""
+        lab = self.stage.lab
+        return [
+            pid
+            for machine in (lab.head, *lab.workers)
+            for pid, line in machine.processes()
+            if "clowder.py sweep smoke" in line
+        ]
+
+    def mistakes_in_mlflow(self) -> str:
+        """What MLflow has twice or lacks of what was reported; empty if nothing."""
+        steps = self.stage.server.steps(self.study)
+        for trial, rows in self.rows().items():
+            found = steps.get(trial, [])
+            if twice := len(found) - len(set(found)):
+                return f"MLflow has {twice} points of {trial} twice"
+            if lacking := len(set(rows) - set(found)):
+                return f"MLflow lacks {lacking} points of {trial}"
+        return ""
+
+    def outcome(
+        self, status: int, recovery_s: float, *, intervals: int = 1, told: str = "", wrong: str = ""
+    ) -> Outcome:
+        """Of a sweep that must end well, with so many checkpoint intervals a trial lost at most."""
+        rows = self.rows()
+        lost = max((lost_steps(one) for one in rows.values() if one), default=0)
+        least = min((one[-1] for one in rows.values() if one), default=0)
+        allowed = intervals * (CHECKPOINT_ENV_STEPS + BATCH)
+        if status:
+            wrong = f"exit {status}: " + " / ".join(self.said()[-8:])
+        if len(rows) != NUM_TRIALS or least < ENV_STEPS:
+            wrong = wrong or f"{len(rows)} trials, the least at {least:,}"
+        if lost > allowed:
+            wrong = wrong or "too much lost"
+        wrong = wrong or self.mistakes_in_mlflow()
+        return Outcome(
+            fault=self.study,
+            bar=f"completes, at most {allowed:,} lost a trial" if intervals else "nothing lost",
+            holds=not wrong,
+            env_steps=least,
+            lost_env_steps=lost,
+            recovery_s=recovery_s,
+            told=wrong or told,
+        )
+
+
+def client_environment(lab: Lab, tree: Path) -> dict[str, str]:
+    """Of a command that runs a tree's sources against the lab; this process may have a token of its
+    own, which the lab's cluster would refuse."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return {**outer, **lab.client_environment, "PYTHONPATH": str(tree)}
+
+
+def wait_until(is_so: Callable[[], bool], what: str, said: Path) -> None:
+    """
+    Raises:
+        TimeoutError: it never was.
+    """
+    end = time.monotonic() + PATIENCE_S
+    while not is_so():
+        if time.monotonic() > end:
+            words = said.read_text(errors="replace")[-3000:] if said.exists() else ""
+            raise TimeoutError(f"waited {PATIENCE_S:.0f} s for {what}: {words}")
+        time.sleep(0.1)
+
+
+# -- the faults: each takes the stage and returns what came of it
+
+
+def kill_runner(stage: Stage) -> Outcome:
+    """kill -9 of a remote env runner; two trials at a time, three processes each."""
+    flags = ("--ppo.num-env-runners", "2", "--ppo.num-envs", "4")
+    sweep = Sweep(stage, "kill_runner", *flags)
+    client = sweep.submit()
+    sweep.wait_for(STRIKE_AT)
+    kill(sweep.trial_processes("ray::BatchedEnvRunner")[0][1])
+    recovery = sweep.recovery(time.monotonic())
+    return sweep.outcome(sweep.end(client), recovery)
+
+
+def kill_trial(stage: Stage) -> Outcome:
+    """kill -9 of a trial's process."""
+    sweep = Sweep(stage, "kill_trial")
+    client = sweep.submit()
+    sweep.wait_for(BATCH)
+    first = time.monotonic() - sweep.submitted
+    sweep.wait_for(STRIKE_AT)
+    kill(sweep.trial_processes()[0][1])
+    recovery = sweep.recovery(time.monotonic())
+    told = f"first report {first:.0f} s after submit"
+    return sweep.outcome(sweep.end(client), recovery, told=told)
+
+
+def kill_node(stage: Stage) -> Outcome:
+    """A node with a trial is powered off and stays so."""
+    sweep = Sweep(stage, "kill_node")
+    client = sweep.submit()
+    sweep.wait_for(STRIKE_AT)
+    sweep.trial_processes()[0][0].power_off()
+    recovery = sweep.recovery(time.monotonic())
+    return sweep.outcome(sweep.end(client), recovery)
+
+
+def pull_cable(stage: Stage) -> Outcome:
+    """A node's cable is pulled, and put back once the trial has gone on elsewhere; the node, which
+    the cluster has given up by then, ends itself and is started again."""
+    sweep = Sweep(stage, "pull_cable", "--run.env-steps", str(ENV_STEPS))
+    client = sweep.submit()
+    sweep.wait_for(STRIKE_AT)
+    machine = sweep.trial_processes()[0][0]
+    struck = time.monotonic()
+    machine.unplug()
+    try:
+        recovery = sweep.recovery(struck)
+    finally:
+        machine.plug()
+    status = sweep.end(client)
+    stage.lab.wait()
+    return sweep.outcome(status, recovery, told="the node is in the cluster again")
+
+
+def kill_driver(stage: Stage) -> Outcome:
+    """kill -9 of the driver; the same submission again."""
+    sweep = Sweep(stage, "kill_driver")
+    client = sweep.submit()
+    sweep.wait_for(STRIKE_AT)
+    struck = time.monotonic()
+    for pid in sweep.driver_pids():
+        kill(pid)
+    failed = sweep.end(client)
+    client = sweep.submit()
+    recovery = sweep.recovery(struck)
+    wrong = "" if failed == 1 else f"the client of the killed driver ended with {failed}"
+    return sweep.outcome(sweep.end(client), recovery, wrong=wrong)
+
+
+def kill_head(stage: Stage) -> Outcome:
+    """The head is powered off for good; the same submission to a new cluster."""
+    sweep = Sweep(stage, "kill_head")
+    client = sweep.submit("--detach")
+    sweep.wait_for(STRIKE_AT)
+    lab = stage.lab
+    struck = time.monotonic()
+    for machine in (lab.head, *lab.workers):
+        machine.power_off()
+    sweep.end(client)
+    for machine in (lab.head, *lab.workers):
+        lab.on(machine)
+    lab.wait()
+    client = sweep.submit()
+    recovery = sweep.recovery(struck)
+    return sweep.outcome(sweep.end(client), recovery)
+
+
+def restart_head(stage: Stage) -> Outcome:
+    """The head is powered off and on; what it knew is in Redis. The driver is on another node."""
+    sweep = Sweep(stage, "restart_head")
+    client = sweep.submit("--driver-cpus", "1")
+    sweep.wait_for(STRIKE_AT)
+    head = stage.lab.head
+    struck = time.monotonic()
+    head.power_off()
+    time.sleep(HEAD_OFF_S)
+    stage.lab.on(head)
+    recovery = sweep.recovery(struck)
+    return sweep.outcome(sweep.end(client), recovery, intervals=0)
+
+
+def segfault(stage: Stage) -> Outcome:
+    """One trial's simulator crashes every 300 steps."""
+    return _broken(stage, "segfault", "raise(SIGSEGV);", "crashed")
+
+
+def hang(stage: Stage) -> Outcome:
+    """One trial's simulator hangs for good after 300 steps."""
+    return _broken(stage, "hang", "for (;;) usleep(1000);", "hung")
+
+
+def _broken(stage: Stage, name: str, statement: str, reason: str) -> Outcome:
+    """A platform is sent whose simulator breaks with three agents, which one trial of four has."""
+    tree = stage.folder / f"{name}-tree"
+    _copy_platform(tree)
+    strikes = stage.folder / f"{name}-strikes"
+    source = tree / "native" / "batch.c"
+    text = source.read_text()
+    head = "int32_t batch_step(batch *b"
+    body = text.index("{", text.index(head)) + 1
+    trap = (
+        "\n    static int count;\n    if (b->game.num_agents == 3 && ++count == 300) {\n"
+        f'        FILE *told = fopen("{strikes}", "a");\n'
+        '        fprintf(told, "strike\\n"), fclose(told);\n'
+        f"        {statement}\n    }}\n"
+    )
+    includes = "#include <signal.h>\n#include <unistd.h>\n"
+    source.write_text(includes + text[:body] + trap + text[body:])
+    variants = ("broken: env.num_agents=3", "a:", "b: rewards.team_share=0.5", "c: ppo.lr=0.001")
+    flags = ("--sweep.space", "", "--sweep.variants", *variants)
+    sweep = Sweep(stage, name, *flags, "--run.hang-timeout-s", str(HANG_S), tree=tree)
+    client = sweep.submit()
+
+    def num_strikes() -> int:
+        return len(strikes.read_text().splitlines()) if strikes.exists() else 0
+
+    sweep.wait(lambda: num_strikes() == 3, "the third time")
+    third = time.monotonic()
+    sweep.wait(lambda: bool(sweep.told("trial broken failed")), "the trial to fail")
+    seconds = time.monotonic() - third
+    status = sweep.end(client)
+    told = sweep.told("failed: broken")
+    rows = sweep.rows()
+    whole = sum(max(one, default=0) >= ENV_STEPS for one in rows.values())
+    wrong = ""
+    if status != 1 or whole != NUM_TRIALS - 1 or reason not in told or num_strikes() != 3:
+        wrong = f"exit {status}, {whole} trials whole, {num_strikes()} strikes; told {told!r}"
+    return Outcome(
+        fault=name,
+        bar=f"fails with the reason in {FAIL_S:.0f} s, three trials complete, exit 1",
+        holds=not wrong and seconds <= FAIL_S,
+        env_steps=min((one[-1] for one in rows.values() if one), default=0),
+        recovery_s=seconds,
+        told=wrong or told,
+    )
+
+
+def _copy_platform(folder: Path) -> None:
+    from cluster.shipment import FILES, ROOMS
+
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        shutil.copy2(ROOT / name, folder / name)
+
+
+def mlflow_down(stage: Stage) -> Outcome:
+    """MLflow's server is killed and comes back a minute later; trials of eight times the length
+    train meanwhile."""
+    sweep = Sweep(stage, "mlflow_down", "--run.env-steps", str(8 * ENV_STEPS))
+    client = sweep.submit()
+    sweep.wait_for(STRIKE_AT)
+
+    def total() -> int:
+        return sum(len(one) for one in sweep.rows().values())
+
+    before, began = total(), time.monotonic()
+    time.sleep(10.0)
+    usual = (total() - before) / (time.monotonic() - began)
+    stage.server.stop()
+    before, began = total(), time.monotonic()
+    time.sleep(OUTAGE_S)
+    meanwhile = (total() - before) / (time.monotonic() - began)
+    stage.server.start()
+    status = sweep.end(client)
+    told = f"{usual:.1f} reports a second before, {meanwhile:.1f} meanwhile"
+    slow = "" if meanwhile > 0.5 * usual else f"training waited: {told}"
+    return sweep.outcome(status, 0.0, intervals=0, told=told, wrong=slow)
+
+
+def mlflow_refuses(stage: Stage) -> Outcome:
+    """MLflow's password is another from the middle on: it refuses for good."""
+    sweep = Sweep(stage, "mlflow_refuses")
+    client = sweep.submit()
+    sweep.wait_for(STRIKE_AT)
+    stage.server.stop()
+    try:
+        stage.server.start(password="another password than before")
+        status = sweep.end(client)
+    finally:
+        stage.server.stop()
+        stage.server.start(password=stage.server.password)
+    rows = sweep.rows()
+    least = min((one[-1] for one in rows.values() if one), default=0)
+    told = sweep.told("until MLflow answers", "refuses", "kept in")
+    spools = list(sweep.folder.rglob("spool.json"))
+    is_named = bool(spools) and str(spools[0].parent).replace(
+        str(sweep.folder.parent), "..."
+    ) in "\n".join(sweep.said())
+    holds = status == 0 and len(rows) == NUM_TRIALS and least >= ENV_STEPS and is_named
+    return Outcome(
+        fault="mlflow_refuses",
+        bar="trains to the end, says where the points are",
+        holds=holds,
+        env_steps=least,
+        told=told if holds else f"exit {status}: " + " / ".join(sweep.said()[-8:]),
+    )
+
+
+def storage_full(stage: Stage) -> Outcome:
+    """No room for results in the middle; room again, and the same submission."""
+    assert stage.small is not None
+    sweep = Sweep(stage, "storage_full", storage=stage.small)
+    client = sweep.submit()
+    sweep.wait_for(STRIKE_AT)
+    ballast = stage.small / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb") as file:
+        while True:
+            file.write(b"\0" * 2**20)
+            file.flush()
+    status = sweep.end(client)
+    told = sweep.told("No space left", "no room", "is full")
+    ballast.unlink()
+    struck = time.monotonic()
+    client = sweep.submit()
+    recovery = sweep.recovery(struck)
+    wrong = "" if status == 1 and told else f"exit {status}, told {sweep.said()[-5:]}"
+    return sweep.outcome(sweep.end(client), recovery, told=told, wrong=wrong)
+
+
+def truncated_checkpoint(stage: Stage) -> Outcome:
+    """`stop`, every trial's newest checkpoint cut short, the same submission again."""
+    sweep = Sweep(stage, "truncated_checkpoint")
+    client = sweep.submit()
+    sweep.wait_for(STRIKE_AT)
+    sweep.end(sweep.client("stop", sweep.study))
+    sweep.end(client)
+    for trial in {one.parent for one in sweep.folder.glob("*/*/checkpoint_*")}:
+        cut_short(max(trial.glob("checkpoint_*")))
+    struck = time.monotonic()
+    client = sweep.submit()
+    recovery = sweep.recovery(struck)
+    return sweep.outcome(sweep.end(client), recovery, intervals=2, told=sweep.told("is damaged"))
+
+
+def kill_client(stage: Stage) -> Outcome:
+    """kill -9 of the client that submitted; the job goes on."""
+    sweep = Sweep(stage, "kill_client")
+    client = sweep.submit()
+    sweep.wait_for(STRIKE_AT)
+    client.kill()
+    client.wait()
+    struck = time.monotonic()
+    recovery = sweep.recovery(struck)
+    return sweep.outcome(sweep.attend(), recovery, intervals=0)
+
+
+def interrupt_client(stage: Stage) -> Outcome:
+    """Ctrl-C at the client only lets go."""
+    sweep = Sweep(stage, "interrupt_client")
+    client = sweep.submit()
+    sweep.wait_for(STRIKE_AT)
+    client.send_signal(signal.SIGINT)
+    struck = time.monotonic()
+    status = sweep.end(client)
+    told = sweep.told("let go of")
+    recovery = sweep.recovery(struck)
+    wrong = "" if status == 130 and told else f"exit {status}, told {told!r}"
+    return sweep.outcome(sweep.attend(), recovery, intervals=0, told=told, wrong=wrong)
+
+
+def stop(stage: Stage) -> Outcome:
+    """`clowder submit stop`, then the same submission again."""
+    sweep = Sweep(stage, "stop")
+    client = sweep.submit()
+    sweep.wait_for(STRIKE_AT)
+    stopped = sweep.end(sweep.client("stop", sweep.study))
+    sweep.end(client)
+    have = {one.parent for one in sweep.folder.glob("*/*/checkpoint_*")}
+    told = sweep.told("not finished")
+    struck = time.monotonic()
+    client = sweep.submit()
+    recovery = sweep.recovery(struck)
+    wrong = ""
+    if stopped or len(have) < len(sweep.rows()) or not told:
+        wrong = f"exit {stopped}, {len(have)} checkpoints, told {told!r}"
+    return sweep.outcome(sweep.end(client), recovery, told=told, wrong=wrong)
+
+
+def stranger(stage: Stage) -> Outcome:
+    """Whoever has no token asks at every door."""
+    said = subprocess.run(
+        [sys.executable, "clowder.py", "doctor", "--address", stage.lab.address,
+         "--tracking-uri", stage.server.uri],
+        cwd=ROOT,
+        env=client_environment(stage.lab, ROOT),
+        capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+    print(said.stdout)
+    refused = said.stdout.count(" refused ")
+    holds = said.returncode == 0 and refused > 0
+    return Outcome(
+        fault="stranger",
+        bar="refused at every door",
+        holds=holds,
+        told=f"{refused} doors asked at, each listed" if holds else said.stdout + said.stderr,
+    )
+
+
+FAULTS: dict[str, Callable[[Stage], Outcome]] = {
+    one.__name__: one
+    for one in (
+        kill_runner, kill_trial, kill_node, pull_cable, kill_driver, kill_head, restart_head,
+        segfault, hang, mlflow_down, mlflow_refuses, storage_full, truncated_checkpoint,
+        kill_client, interrupt_client, stop, stranger,
+    )
+}  # fmt: skip
+NEED_CABLES = ("pull_cable",)
+NEED_REDIS = ("restart_head",)
+NEED_ROOT = ("storage_full",)
+
+
+def why_not(name: str) -> str:
+    """Why a fault can't strike here; empty if it can."""
+    missing = why_no_namespaces()
+    if name in (*NEED_CABLES, *NEED_REDIS, *NEED_ROOT) and missing:
+        return missing
+    if name in NEED_REDIS and shutil.which("redis-server") is None:
+        return "needs redis-server (Debian: apt-get install redis-server)"
+    return ""
+
+
+@contextlib.contextmanager
+def staged(*, redis: bool) -> Iterator[Stage]:
+    """A stage, taken down at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="clowder-faults-"))
+    small = folder / "small"
+    small.mkdir()
+    # Before the nodes start: each has mounts of its own from then on.
+    has_small = os.geteuid() == 0 and not subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "tmpfs", str(small)],
+        check=False, capture_output=True,
+    ).returncode  # fmt: skip
+    server: TrackingServer | None = None
+    try:
+        password = os.urandom(12).hex()
+        environment = {"MLFLOW_TRACKING_USERNAME": "admin", PASSWORD: password}
+        lab = Lab(Options(workers=3, cpus=2, redis=redis), environment)
+        try:
+            server = TrackingServer(folder / "mlflow", lab.host_address, password)
+            server.start()
+            with lab:
+                yield Stage(
+                    lab=lab, server=server, folder=folder, small=small if has_small else None
+                )
+        finally:
+            lab.close()
+    finally:
+        if server is not None:
+            server.stop()
+        if has_small:
+            subprocess.run(["umount", "--lazy", str(small)], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def strike(names: Sequence[str]) -> list[Outcome]:
+    """Runs those faults; the ones that need Redis on a cluster of their own."""
+    outcomes = []
+    for redis in (False, True):
+        chosen = [name for name in names if (name in NEED_REDIS) == redis]
+        if not chosen:
+            continue
+        with staged(redis=redis) as stage:
+            for name in chosen:
+                _make_whole(stage.lab)
+                began = time.monotonic()
+                try:
+                    outcome = FAULTS[name](stage)
+                except (TimeoutError, IndexError) as error:
+                    outcome = Outcome(fault=name, bar="", holds=False, told=str(error))
+                print(
+                    f"{name}: {'holds' if outcome.holds else 'DOES NOT HOLD'} "
+                    f"({time.monotonic() - began:.0f} s)",
+                    flush=True,
+                )
+                outcomes.append(outcome)
+    return sorted(outcomes, key=lambda one: list(FAULTS).index(one.fault))
+
+
+def _make_whole(lab: Lab) -> None:
+    """Starts what a fault has left off."""
+    for machine in (lab.head, *lab.workers):
+        if not machine.is_on:
+            lab.on(machine)
+    lab.wait()
+
+
+def main(words: Sequence[str]) -> int:
+    """Command line, see the top of this file; returns the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and everything is taken down
+    for name in words:
+        if name not in FAULTS:
+            sys.exit(f"there is no fault {name!r}; choose from {', '.join(FAULTS)}.")
+    wanted = list(words) or list(FAULTS)
+    for name in wanted:
+        if why := why_not(name):
+            print(f"skipped: {name} {why}")
+    return 0 if show(strike([one for one in wanted if not why_not(one)])) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
