@@ -125,7 +125,9 @@ def judge(one: Comparison, runs: Runs) -> str:
     def shown(value: float) -> str:
         return f"{scale * value:.{digits}f}"
 
-    interval = f"{shown(found.value)} ({shown(found.low)} to {shown(found.high)})"
+    interval = shown(found.value)
+    if not np.isnan(found.low):  # equal differences have none
+        interval += f" ({shown(found.low)} to {shown(found.high)})"
     return what + (
         f"| {shown(more.mean())}{unit} | {shown(less.mean())}{unit} | {interval} | {verdict} |"
     )

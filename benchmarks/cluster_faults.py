@@ -13,37 +13,35 @@ once. Exits with 1 if any row doesn't hold.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.cluster_stage import (
+    BATCH,
+    NUM_TRIALS,
+    ROOT,
+    Stage,
+    Sweep,
+    client_environment,
+    staged,
+)
 from benchmarks.outcomes import (
-    CHECKPOINT_ENV_STEPS,
     ENV_STEPS,
     PATIENCE_S,
     STRIKE_AT,
     Outcome,
     cut_short,
     kill,
-    lost_steps,
     show,
 )
 from cluster.lab import Lab, Options
-from cluster.machines import Machine, why_no_namespaces
-from cluster.ports import free_port
-from experiments.history import HISTORY_FILE, read_rows
+from cluster.machines import why_no_namespaces
 
-ROOT = Path(__file__).resolve().parents[1]
-NUM_TRIALS = 4
-BATCH = 256
-"""Env steps of a report of the recipe `smoke`."""
 OUTAGE_S = 60.0
 """How long MLflow is down, seconds."""
 FAIL_S = 60.0
@@ -51,287 +49,6 @@ FAIL_S = 60.0
 HEAD_OFF_S = 15.0
 """How long the head is off before it is restarted, seconds."""
 HANG_S = 5.0
-PASSWORD = "MLFLOW_TRACKING_PASSWORD"
-
-
-class TrackingServer:
-    """MLflow's server on this machine, with a password, for the lab's nodes."""
-
-    def __init__(self, folder: Path, host: str, password: str) -> None:
-        """
-        Args:
-            folder: what it keeps.
-            host: address that the nodes reach this machine at.
-            password: the first user's.
-        """
-        self.folder, self.password = folder, password
-        self._port = free_port()
-        self._machine = Machine(f"tracking-{os.getpid()}", "mlflow", host)
-        self.uri = f"http://{host}:{self._port}"
-
-    def start(self, password: str = "") -> None:
-        """Serves; returns once it answers. Another password than before makes other users."""
-        folder = self.folder
-        if password:
-            for path in folder.glob("users.db*"):
-                path.unlink()
-        folder.mkdir(exist_ok=True)
-        host = self._machine.address
-        command = [
-            sys.executable, "-m", "cluster.tracking_server", "--folder", str(folder),
-            "--host", host, "--port", str(self._port), "--workers", "1",
-            "--allowed-hosts", f"{host}:{self._port}",
-        ]  # fmt: skip
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "MLFLOW_AUTH_ADMIN_PASSWORD": password or self.password,
-        }
-        self._machine.start(command, environment, folder / "said.txt")
-        wait_until(self._answers, "MLflow to answer", folder / "said.txt")
-
-    def _answers(self) -> bool:
-        import requests
-
-        with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{self.uri}/health", timeout=2).status_code == 200
-        return False
-
-    def stop(self) -> None:
-        """Kills it; what it has said yes to is in its database."""
-        self._machine.power_off()
-
-    def steps(self, study: str) -> dict[str, list[int]]:
-        """Steps of every point of one metric, for each of a study's trials by Tune's id."""
-        from mlflow.tracking import MlflowClient
-
-        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
-        experiment = client.get_experiment_by_name(study)
-        if experiment is None:
-            return {}
-        found: dict[str, list[int]] = {}
-        for run in client.search_runs([experiment.experiment_id]):
-            if "ray_trial_id" in run.data.tags:
-                points = client.get_metric_history(run.info.run_id, "train/entropy")
-                found.setdefault(run.data.tags["ray_trial_id"], []).extend(
-                    one.step for one in points
-                )
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """Where a fault strikes: a cluster, its tracking server, a folder for results."""
-
-    lab: Lab
-    server: TrackingServer
-    folder: Path
-    """Of results and of what clients said; removed at the end."""
-    small: Path | None
-    """A file system of `SMALL_BYTES`, where it could be made."""
-
-
-SMALL_BYTES = 128 * 2**20
-
-
-class Sweep:
-    """A sweep that a client submits to the lab, and what its folder and the tracker say of it."""
-
-    def __init__(
-        self, stage: Stage, study: str, *flags: str, storage: Path | None = None, tree: Path = ROOT
-    ) -> None:
-        """
-        Args:
-            stage: where it runs.
-            study: its name; a row's own.
-            *flags: beside those that all sweeps here have.
-            storage: where results go, if not into the stage's folder.
-            tree: sources that are sent.
-        """
-        self.stage, self.study, self.tree = stage, study, tree
-        self.folder = (storage or stage.folder) / study
-        self.output = stage.folder / f"{study}.txt"
-        self.submitted = 0.0
-        self._client: subprocess.Popen[bytes] | None = None
-        settings = {
-            "evaluation.num-levels": 16,
-            "evaluation.num-final-levels": 16,
-            "evaluation.every-env-steps": 1_000_000,
-            "evaluation.replays": "false",
-            "run.env-steps": ENV_STEPS,
-            "run.report-env-steps": 1,
-            "run.checkpoint-env-steps": CHECKPOINT_ENV_STEPS,
-            "run.storage": self.folder.parent,
-            "run.study": study,
-            "sweep.space": "rewards.team_share=0,0.3,0.6,1",
-        }
-        named = {one.removeprefix("--") for one in flags if one.startswith("--")}
-        settings = {name: value for name, value in settings.items() if name not in named}
-        self._words = [text for name, value in settings.items() for text in (f"--{name}", value)]
-        self._words += list(flags)
-
-    def submit(self, *own: str) -> subprocess.Popen[bytes]:
-        """Sends it, or sends the same again; the client stays to show what the job says."""
-        self.submitted = time.monotonic()
-        self._client = self.client("sweep", "smoke", *own, *map(str, self._words))
-        return self._client
-
-    def client(self, *words: str) -> subprocess.Popen[bytes]:
-        """A `clowder submit` of those words in a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "clowder.py", "submit", *words],
-            cwd=self.tree,
-            env={
-                **client_environment(self.stage.lab, self.tree),
-                "MLFLOW_TRACKING_URI": self.stage.server.uri,
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=self.output.open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def rows(self) -> dict[str, list[int]]:
-        """Env steps of every report, in the order in which they were written, of each trial."""
-        return {
-            one.parent.name: [row["env_steps"] for row in read_rows(one.parent)]
-            for one in self.folder.glob(f"*/*/{HISTORY_FILE}")
-        }
-
-    def said(self) -> list[str]:
-        """Lines that clients showed, without the folder, which is nowhere when they are read."""
-        text = self.output.read_text(errors="replace") if self.output.exists() else ""
-        return [one.strip().replace(str(self.folder.parent), "...") for one in text.splitlines()]
-
-    def told(self, *words: str) -> str:
-        """The last line with any of those words."""
-        return next((one for one in reversed(self.said()) if any(w in one for w in words)), "")
-
-    def wait_for(self, env_steps: int) -> None:
-        """Until a trial has reported that many.
-
-        Raises:
-            TimeoutError: the client has ended before.
-        """
-
-        def is_there() -> bool:
-            if self._client is not None and self._client.poll():
-                raise TimeoutError(f"the client has ended: {' / '.join(self.said()[-8:])}")
-            return any(one[-1] >= env_steps for one in self.rows().values() if one)
-
-        self.wait(is_there, f"{env_steps:,} env steps")
-
-    def wait(self, is_there: Callable[[], bool], what: str) -> None:
-        """Until something is so; meanwhile nodes that ended by themselves are started again."""
-
-        def look() -> bool:
-            self.stage.lab.tend()
-            return is_there()
-
-        wait_until(look, f"{self.study}: {what}", self.output)
-
-    def recovery(self, struck: float) -> float:
-        """Seconds from then until every trial that was under way is where it was and goes on."""
-        goal = {
-            trial: max(rows) + BATCH
-            for trial, rows in self.rows().items()
-            if rows and max(rows) < ENV_STEPS
-        }
-
-        def is_back() -> bool:
-            rows = self.rows()
-            # What was on its way when the fault struck doesn't count: one report more.
-            return all(
-                max(rows[trial][-1:], default=0) >= min(least + BATCH, ENV_STEPS)
-                for trial, least in goal.items()
-            )
-
-        self.wait(is_back, "trials to go on")
-        return time.monotonic() - struck
-
-    def end(self, client: subprocess.Popen[bytes]) -> int:
-        """Waits for a client to end; returns its exit status."""
-        self.wait(lambda: client.poll() is not None, "the job to end")
-        return int(client.returncode)
-
-    def attend(self) -> int:
-        """Shows the newest job until it ends; returns the exit status."""
-        return self.end(self.client("attach", self.study))
-
-    def trial_processes(self, name: str = "ray::Trial") -> list[tuple[Machine, int]]:
-        """Where processes run whose command line begins so."""
-        return [
-            (machine, pid)
-            for machine in self.stage.lab.workers
-            for pid, line in machine.processes()
-            if line.startswith(name)
-        ]
-
-    def driver_pids(self) -> list[int]:
-        """Processes of the job's driver."""
-        lab = self.stage.lab
-        return [
-            pid
-            for machine in (lab.head, *lab.workers)
-            for pid, line in machine.processes()
-            if "clowder.py sweep smoke" in line
-        ]
-
-    def mistakes_in_mlflow(self) -> str:
-        """What MLflow has twice or lacks of what was reported; empty if nothing."""
-        steps = self.stage.server.steps(self.study)
-        for trial, rows in self.rows().items():
-            found = steps.get(trial, [])
-            if twice := len(found) - len(set(found)):
-                return f"MLflow has {twice} points of {trial} twice"
-            if lacking := len(set(rows) - set(found)):
-                return f"MLflow lacks {lacking} points of {trial}"
-        return ""
-
-    def outcome(
-        self, status: int, recovery_s: float, *, intervals: int = 1, told: str = "", wrong: str = ""
-    ) -> Outcome:
-        """Of a sweep that must end well, with so many checkpoint intervals a trial lost at most."""
-        rows = self.rows()
-        lost = max((lost_steps(one) for one in rows.values() if one), default=0)
-        least = min((one[-1] for one in rows.values() if one), default=0)
-        allowed = intervals * (CHECKPOINT_ENV_STEPS + BATCH)
-        if status:
-            wrong = f"exit {status}: " + " / ".join(self.said()[-8:])
-        if len(rows) != NUM_TRIALS or least < ENV_STEPS:
-            wrong = wrong or f"{len(rows)} trials, the least at {least:,}"
-        if lost > allowed:
-            wrong = wrong or "too much lost"
-        wrong = wrong or self.mistakes_in_mlflow()
-        return Outcome(
-            fault=self.study,
-            bar=f"completes, at most {allowed:,} lost a trial" if intervals else "nothing lost",
-            holds=not wrong,
-            env_steps=least,
-            lost_env_steps=lost,
-            recovery_s=recovery_s,
-            told=wrong or told,
-        )
-
-
-def client_environment(lab: Lab, tree: Path) -> dict[str, str]:
-    """Of a command that runs a tree's sources against the lab; this process may have a token of its
-    own, which the lab's cluster would refuse."""
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return {**outer, **lab.client_environment, "PYTHONPATH": str(tree)}
-
-
-def wait_until(is_so: Callable[[], bool], what: str, said: Path) -> None:
-    """
-    Raises:
-        TimeoutError: it never was.
-    """
-    end = time.monotonic() + PATIENCE_S
-    while not is_so():
-        if time.monotonic() > end:
-            words = said.read_text(errors="replace")[-3000:] if said.exists() else ""
-            raise TimeoutError(f"waited {PATIENCE_S:.0f} s for {what}: {words}")
-        time.sleep(0.1)
 
 
 # -- the faults: each takes the stage and returns what came of it
@@ -464,7 +181,7 @@ def _broken(stage: Stage, name: str, statement: str, reason: str) -> Outcome:
     includes = "#include <signal.h>\n#include <unistd.h>\n"
     source.write_text(includes + text[:body] + trap + text[body:])
     variants = ("broken: env.num_agents=3", "a:", "b: rewards.team_share=0.5", "c: ppo.lr=0.001")
-    flags = ("--sweep.space", "", "--sweep.variants", *variants)
+    flags = ("--sweep.space", "--sweep.variants", *variants)
     sweep = Sweep(stage, name, *flags, "--run.hang-timeout-s", str(HANG_S), tree=tree)
     client = sweep.submit()
 
@@ -677,39 +394,6 @@ def why_not(name: str) -> str:
     return ""
 
 
-@contextlib.contextmanager
-def staged(*, redis: bool) -> Iterator[Stage]:
-    """A stage, taken down at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="clowder-faults-"))
-    small = folder / "small"
-    small.mkdir()
-    # Before the nodes start: each has mounts of its own from then on.
-    has_small = os.geteuid() == 0 and not subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "tmpfs", str(small)],
-        check=False, capture_output=True,
-    ).returncode  # fmt: skip
-    server: TrackingServer | None = None
-    try:
-        password = os.urandom(12).hex()
-        environment = {"MLFLOW_TRACKING_USERNAME": "admin", PASSWORD: password}
-        lab = Lab(Options(workers=3, cpus=2, redis=redis), environment)
-        try:
-            server = TrackingServer(folder / "mlflow", lab.host_address, password)
-            server.start()
-            with lab:
-                yield Stage(
-                    lab=lab, server=server, folder=folder, small=small if has_small else None
-                )
-        finally:
-            lab.close()
-    finally:
-        if server is not None:
-            server.stop()
-        if has_small:
-            subprocess.run(["umount", "--lazy", str(small)], check=False)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def strike(names: Sequence[str]) -> list[Outcome]:
     """Runs those faults; the ones that need Redis on a cluster of their own."""
     outcomes = []
@@ -717,7 +401,7 @@ def strike(names: Sequence[str]) -> list[Outcome]:
         chosen = [name for name in names if (name in NEED_REDIS) == redis]
         if not chosen:
             continue
-        with staged(redis=redis) as stage:
+        with staged(Options(workers=3, cpus=2, redis=redis)) as stage:
             for name in chosen:
                 _make_whole(stage.lab)
                 began = time.monotonic()

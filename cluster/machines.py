@@ -130,6 +130,7 @@ class Namespaces:
         self._number = number
         self.host_address = f"10.77.{number}.1"
         self._namespaces: list[str] = []
+        self._cables: list[str] = []
         try:
             _ip("addr", "add", f"{self.host_address}/24", "dev", self.name)
             _ip("link", "set", self.name, "up")
@@ -146,6 +147,7 @@ class Namespaces:
         _ip(
             "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", namespace
         )  # fmt: skip
+        self._cables.append(cable)
         _ip("link", "set", cable, "master", self.name, "up")
         _ip("-n", namespace, "link", "set", "lo", "up")
         _ip("-n", namespace, "addr", "add", f"{address}/24", "dev", "eth0")
@@ -170,6 +172,8 @@ class Namespaces:
 
     def remove(self) -> None:
         """Of what is off: namespaces, cables and the bridge."""
+        for cable in self._cables:  # the kernel takes its time over those of a namespace that goes
+            _succeeds("ip", "link", "del", cable)
         for namespace in self._namespaces:
             _succeeds("ip", "netns", "del", namespace)
         _succeeds("ip", "link", "del", self.name)
@@ -234,6 +238,10 @@ def clean() -> list[str]:
             found.append(f"process {pid} {line[:60]}")
     if why_no_namespaces():
         return found
+    cables = _ip("-brief", "link", "show", "type", "veth")
+    for cable in re.findall(rf"^{PREFIX}\d+p\d+", cables, re.MULTILINE):
+        _ip("link", "del", cable)
+        found.append(f"cable {cable}")
     for namespace in re.findall(rf"^{PREFIX}\d+-\w+", _ip("netns", "list"), re.MULTILINE):
         _ip("netns", "del", namespace)
         found.append(f"namespace {namespace}")

@@ -81,7 +81,7 @@ def main(
             raise
         print(
             f"clowder: {error.filename or 'a file'} can't be used ({error.strerror}); what was "
-            "written before is kept.",
+            "written before is kept: mend that, and repeat the command.",
             file=sys.stderr,
         )
         return EXIT_FAILED

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +45,10 @@ DONE_FILE = "finished"
 """Marks an experiment folder whose every trial has ended well."""
 SPOOL = "tracking"
 """Folder of what MLflow is yet to be told."""
+STATE_S = 0.02
+"""Seconds between two writings of the driver's state, for each trial. The state has some 20 kB a
+trial and takes a millisecond: this is as often as a twentieth of the driver's time allows, and a
+killed driver forgets no more."""
 DRAIN_S = 20.0
 """How long the end of a run waits for MLflow to take what is left, seconds."""
 
@@ -193,6 +197,8 @@ class _Experiment:
 
     def run(self) -> StudyResult:
         """Runs to the end, or until Ctrl-C."""
+        from experiments.tracking import open_tracker
+
         started = time.monotonic()
         session.start_ray()
         ppo = self.recipe.ppo
@@ -205,10 +211,14 @@ class _Experiment:
         )
         tuner = self._restore() if is_resumed else self._make()
         try:
-            grid = tuner.fit()
+            with _state_written_every(STATE_S * self.num_trials):
+                grid = tuner.fit()
         except Exception as error:
+            # Tune tells callbacks nothing of its own end; what only memory holds would be lost.
+            open_tracker(self.tracking).close()
             if (reason := _disk_error(error)) is not None:
-                raise reason from error
+                where = reason.filename or str(self.folder)
+                raise OSError(reason.errno, reason.strerror, where) from error
             raise
         trials = tuple(self._result_of(one) for one in grid)
         finished = len(trials) == self.num_trials and all(
@@ -219,8 +229,6 @@ class _Experiment:
             (self.folder / DONE_FILE).touch()
         else:
             self.announce(f"not finished; to go on from the last checkpoints: {self.command}")
-        from experiments.tracking import open_tracker
-
         return StudyResult(
             recipe=self.recipe,
             folder=self.folder,
@@ -315,6 +323,20 @@ class _Experiment:
             error=error,
             recipe=build_recipe(config) if config else None,
         )
+
+
+@contextlib.contextmanager
+def _state_written_every(seconds: float) -> Iterator[None]:
+    """Tells Tune, whose only ear for this is the environment, how often to write its state."""
+    name = "TUNE_GLOBAL_CHECKPOINT_S"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = f"{seconds:.2f}"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _disk_error(error: BaseException | None) -> OSError | None:

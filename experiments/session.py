@@ -31,8 +31,6 @@ def prepare(*, starts_cluster: bool = True) -> None:
         "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        # The driver's state is written at every event, else a killed driver loses the last ones.
-        "TUNE_GLOBAL_CHECKPOINT_S": "0",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONWARNINGS": "ignore::DeprecationWarning",
     }

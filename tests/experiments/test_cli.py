@@ -112,7 +112,7 @@ def test_a_file_system_that_refuses_is_one_sentence(
     assert cli.main(["train", "smoke"]) == 1
     assert capsys.readouterr().err == (
         "clowder: /data/picture.png can't be used (No space left on device); "
-        "what was written before is kept.\n"
+        "what was written before is kept: mend that, and repeat the command.\n"
     )
 
 
