@@ -10,13 +10,14 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP   := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help setup sweep test browser lint format bench faults ui sanitize fuzz reference levels clean
+.PHONY: help setup sweep test browser lint format bench faults cluster-faults ui sanitize fuzz reference levels clean
 
 help:
 	@echo "make sweep      set up, train a small sweep of reward weights, rank it (5 minutes on 2 cores)"
 	@echo "make test       set up, run the tests"
 	@echo "make ui         open MLflow on the newest sweep's charts, on this machine only (PORT=5000)"
 	@echo "make bench      measure: simulator, training, scripted team;  make faults  what faults cost"
+	@echo "make cluster-faults  the same on a cluster, half an hour; as root with cables that are pulled"
 	@echo "make browser    the player in a real, headless Chromium"
 	@echo "make lint       style and types;  make format  applies the style"
 	@echo "make sanitize   the simulators under AddressSanitizer and UBSan;  make fuzz  fuzzes them"
@@ -66,6 +67,10 @@ bench: setup
 
 faults: setup
 	@$(BIN)/python -m benchmarks.faults
+
+# Cables, a full disk and Redis need root (and redis-server); without them it says what it skips.
+cluster-faults: setup
+	@$(BIN)/python -m benchmarks.cluster_faults $(ARGS)
 
 ui: setup
 	@$(BIN)/python -m experiments.tracking ui --port $(PORT)

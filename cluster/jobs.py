@@ -16,7 +16,7 @@ STUDY = "clowder_study"
 """Key of a job's metadata: the study that it runs."""
 TIMEOUT_S = 10.0
 """How long a server may take to answer, seconds."""
-GONE_S = 60.0
+GONE_S = 180.0
 """A cluster that hasn't answered for so long is taken to be gone, seconds."""
 CHATTY = (
     "ray.dashboard.modules.dashboard_sdk",
@@ -149,7 +149,7 @@ def follow(client: Any, job: str, show: Callable[[str], None]) -> str:
         The status that it ended with.
 
     Raises:
-        BadInputError: the cluster hasn't answered for a minute.
+        BadInputError: the cluster has not answered for GONE_S.
     """
     num_shown, silent_since = 0, None
 

@@ -1,6 +1,6 @@
 """A Ray cluster of several machines on this one, to try things on: with a token, closed to others.
 
-    python -m cluster.lab [--workers 3] [--cpus 1] [--redis] [--help]
+    python -m cluster.lab [--workers 3] [--cpus 1] [--redis true] [--help]
     python -m cluster.lab --clean
 
 As root the machines have networks and processes of their own, so that a cable can be pulled and a
