@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +124,12 @@ class Size:
     """Bytes of the study's folder."""
     driver: float
     """Bytes of the driver's memory."""
+    num_reports: int
+    """Of all trials together."""
+    driver_cpu_s: float
+    """CPU time of the driver so far, seconds."""
+    server_cpu_s: float
+    """CPU time of MLflow's server so far, seconds."""
 
 
 def growth() -> list[Bar]:
@@ -143,6 +150,14 @@ def growth() -> list[Bar]:
             time.sleep(0.5)
         if client.returncode:
             sys.exit(f"the sweep ended with {client.returncode}: {' / '.join(sweep.said()[-8:])}")
+    begin, end = sizes[0], sizes[-1]
+    num_reports = end.num_reports - begin.num_reports
+    driver_ms = 1e3 * (end.driver_cpu_s - begin.driver_cpu_s) / num_reports
+    server_ms = 1e3 * (end.server_cpu_s - begin.server_cpu_s) / num_reports
+    print(
+        f"a report takes {driver_ms:.0f} ms of the driver's CPU time and {server_ms:.0f} ms of "
+        f"MLflow's; {num_reports / (end.num_trials - begin.num_trials):.0f} reports a trial"
+    )
     bars = []
     for name in ("tracking", "storage", "driver"):
         x = np.array([one.num_trials for one in sizes], float)
@@ -174,7 +189,19 @@ def _size(stage: Stage, sweep: Sweep, ended: int) -> Size:
         tracking=_bytes_in(stage.server.folder),
         storage=_bytes_in(sweep.folder),
         driver=pages * os.sysconf("SC_PAGE_SIZE"),
+        num_reports=sum(len(one) for one in sweep.rows().values()),
+        driver_cpu_s=_cpu_s(sweep.driver_pids()),
+        server_cpu_s=_cpu_s(stage.server.pids()),
     )
+
+
+def _cpu_s(pids: Sequence[int]) -> float:
+    """CPU time of processes, user's and system's; seconds."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _bytes_in(folder: Path) -> int:

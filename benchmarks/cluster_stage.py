@@ -83,6 +83,10 @@ class TrackingServer:
         """Kills it; what it has said yes to is in its database."""
         self._machine.power_off()
 
+    def pids(self) -> list[int]:
+        """Its processes."""
+        return [pid for pid, _ in self._machine.processes()]
+
     def steps(self, study: str) -> dict[str, list[int]]:
         """Steps of every point of one metric, for each of a study's trials by Tune's id."""
         from mlflow.tracking import MlflowClient
