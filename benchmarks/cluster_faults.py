@@ -31,6 +31,7 @@ from benchmarks.cluster_stage import (
     staged,
 )
 from benchmarks.outcomes import (
+    CHECKPOINT_ENV_STEPS,
     ENV_STEPS,
     PATIENCE_S,
     STRIKE_AT,
@@ -256,7 +257,7 @@ def mlflow_refuses(stage: Stage) -> Outcome:
         stage.server.start(password=stage.server.password)
     rows = sweep.rows()
     least = min((one[-1] for one in rows.values() if one), default=0)
-    told = sweep.told("until MLflow answers", "refuses", "kept in")
+    told = sweep.told("until MLflow answers")
     spools = list(sweep.folder.rglob("spool.json"))
     is_named = bool(spools) and str(spools[0].parent).replace(
         str(sweep.folder.parent), "..."
@@ -337,16 +338,21 @@ def stop(stage: Stage) -> Outcome:
     """`clowder submit stop`, then the same submission again."""
     sweep = Sweep(stage, "stop")
     client = sweep.submit()
-    sweep.wait_for(STRIKE_AT)
+
+    def all_have_one() -> bool:
+        rows = sweep.rows().values()
+        return len(rows) == NUM_TRIALS and all(max(one) > CHECKPOINT_ENV_STEPS for one in rows)
+
+    sweep.wait(all_have_one, "a checkpoint of every trial")
     stopped = sweep.end(sweep.client("stop", sweep.study))
     sweep.end(client)
     have = {one.parent for one in sweep.folder.glob("*/*/checkpoint_*")}
-    told = sweep.told("not finished")
+    told = sweep.told("not finished").partition(": ")[0]
     struck = time.monotonic()
     client = sweep.submit()
     recovery = sweep.recovery(struck)
     wrong = ""
-    if stopped or len(have) < len(sweep.rows()) or not told:
+    if stopped or len(have) < NUM_TRIALS or not told:
         wrong = f"exit {stopped}, {len(have)} checkpoints, told {told!r}"
     return sweep.outcome(sweep.end(client), recovery, told=told, wrong=wrong)
 
@@ -428,6 +434,8 @@ def _make_whole(lab: Lab) -> None:
 
 def main(words: Sequence[str]) -> int:
     """Command line, see the top of this file; returns the exit status."""
+    # Whoever is started in the background of a script ignores Ctrl-C, and so do its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and everything is taken down
     for name in words:
         if name not in FAULTS:
