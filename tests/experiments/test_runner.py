@@ -147,7 +147,7 @@ def test_no_metric_is_lost(sweep: Sweep) -> None:
     counts = audit(sweep.experiment / SPOOL)
     assert counts.num_spooled == counts.num_sent == counts.num_stored > 200
     assert counts.num_missing == counts.num_repeated == 0
-    assert f"{counts.num_stored} of {counts.num_spooled} points" in sweep.call.out
+    assert f"tracked   {counts.num_stored} points in MLflow" in sweep.call.out
 
 
 def test_every_family_is_stored_at_the_steps_that_were_reported(sweep: Sweep) -> None:
