@@ -310,7 +310,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
         )
     try:
         deadline = time.monotonic() + WAIT_S
-        while not list(folder.glob("results/*/*/*/checkpoint_*/manifest.json")):
+        while not known_checkpoints(folder):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
@@ -319,9 +319,17 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     (experiment,) = experiments_of(folder)
-    newest = max(experiment.glob("*/checkpoint_*/manifest.json"))
-    checkpoint = json.loads(newest.read_text())["env_steps"]
+    checkpoint = max(known_checkpoints(folder))
     return Interrupted(status, log.read_text(), folder, experiment, checkpoint)
+
+
+def known_checkpoints(folder: Path) -> list[int]:
+    """Env steps of checkpoints that the driver has reported beyond: it hears of one after it is
+    on disk, and goes on from the one before if it is stopped in between."""
+    reported = [steps[-1] for one in experiments_of(folder) for steps in steps_of(one) if steps]
+    found = folder.glob("results/*/*/*/checkpoint_*/manifest.json")
+    stored = [json.loads(one.read_text())["env_steps"] for one in found]
+    return [one for one in stored if one < max(reported, default=0)]
 
 
 def test_ctrl_c_leaves_a_run_and_says_how_to_resume_it(interrupted: Interrupted) -> None:
