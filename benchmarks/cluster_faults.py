@@ -19,11 +19,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from benchmarks.cluster_stage import (
     BATCH,
     NUM_TRIALS,
+    PATIENCE_S,
     ROOT,
     Stage,
     Sweep,
@@ -33,7 +33,6 @@ from benchmarks.cluster_stage import (
 from benchmarks.outcomes import (
     CHECKPOINT_ENV_STEPS,
     ENV_STEPS,
-    PATIENCE_S,
     STRIKE_AT,
     Outcome,
     cut_short,
@@ -42,6 +41,7 @@ from benchmarks.outcomes import (
 )
 from cluster.lab import Lab, Options
 from cluster.machines import why_no_namespaces
+from cluster.shipment import pack
 
 OUTAGE_S = 60.0
 """How long MLflow is down, seconds."""
@@ -92,7 +92,7 @@ def kill_node(stage: Stage) -> Outcome:
 def pull_cable(stage: Stage) -> Outcome:
     """A node's cable is pulled, and put back once the trial has gone on elsewhere; the node, which
     the cluster has given up by then, ends itself and is started again."""
-    sweep = Sweep(stage, "pull_cable", "--run.env-steps", str(ENV_STEPS))
+    sweep = Sweep(stage, "pull_cable")
     client = sweep.submit()
     sweep.wait_for(STRIKE_AT)
     machine = sweep.trial_processes()[0][0]
@@ -129,10 +129,10 @@ def kill_head(stage: Stage) -> Outcome:
     sweep.wait_for(STRIKE_AT)
     lab = stage.lab
     struck = time.monotonic()
-    for machine in (lab.head, *lab.workers):
+    for machine in lab.machines:
         machine.power_off()
     sweep.end(client)
-    for machine in (lab.head, *lab.workers):
+    for machine in lab.machines:
         lab.on(machine)
     lab.wait()
     client = sweep.submit()
@@ -167,7 +167,7 @@ def hang(stage: Stage) -> Outcome:
 def _broken(stage: Stage, name: str, statement: str, reason: str) -> Outcome:
     """A platform is sent whose simulator breaks with three agents, which one trial of four has."""
     tree = stage.folder / f"{name}-tree"
-    _copy_platform(tree)
+    pack(tree)
     strikes = stage.folder / f"{name}-strikes"
     source = tree / "native" / "batch.c"
     text = source.read_text()
@@ -204,19 +204,10 @@ def _broken(stage: Stage, name: str, statement: str, reason: str) -> Outcome:
         fault=name,
         bar=f"fails with the reason in {FAIL_S:.0f} s, three trials complete, exit 1",
         holds=not wrong and seconds <= FAIL_S,
-        env_steps=min((one[-1] for one in rows.values() if one), default=0),
+        env_steps=sweep.least(),
         recovery_s=seconds,
         told=wrong or told,
     )
-
-
-def _copy_platform(folder: Path) -> None:
-    from cluster.shipment import FILES, ROOMS
-
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in FILES:
-        shutil.copy2(ROOT / name, folder / name)
 
 
 def mlflow_down(stage: Stage) -> Outcome:
@@ -255,8 +246,7 @@ def mlflow_refuses(stage: Stage) -> Outcome:
     finally:
         stage.server.stop()
         stage.server.start(password=stage.server.password)
-    rows = sweep.rows()
-    least = min((one[-1] for one in rows.values() if one), default=0)
+    rows, least = sweep.rows(), sweep.least()
     told = sweep.told("until MLflow answers")
     spools = list(sweep.folder.rglob("spool.json"))
     is_named = bool(spools) and str(spools[0].parent).replace(
@@ -426,7 +416,7 @@ def strike(names: Sequence[str]) -> list[Outcome]:
 
 def _make_whole(lab: Lab) -> None:
     """Starts what a fault has left off."""
-    for machine in (lab.head, *lab.workers):
+    for machine in lab.machines:
         if not machine.is_on:
             lab.on(machine)
     lab.wait()

@@ -22,10 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.cluster_stage import ROOT, Stage, Sweep, staged
+from benchmarks.cluster_stage import PATIENCE_S, ROOT, Stage, Sweep, staged
 from benchmarks.measure import Bar, machine, report
-from benchmarks.outcomes import PATIENCE_S
-from cluster.lab import Options
+from cluster.lab import Options, without_ray
 from experiments.history import HISTORY_FILE, read_rows
 
 PAIRS = 3
@@ -93,13 +92,13 @@ def speed() -> Bar:
 
 
 def _local(flags: list[str]) -> float:
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     with tempfile.TemporaryDirectory() as folder:
         words = ["--run.storage", folder, "--run.tracking-uri", f"sqlite:///{folder}/mlflow.db"]
         done = subprocess.run(
             [sys.executable, "clowder.py", "sweep", "meadow", *flags, *words],
-            cwd=ROOT, env={**outer, "PYTHONPATH": str(ROOT)}, check=False, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE_S,
+            cwd=ROOT, env=without_ray(os.environ) | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            check=False, timeout=PATIENCE_S,
         )  # fmt: skip
         if done.returncode:
             sys.exit(f"the local sweep failed: {done.stdout[-2000:]}")

@@ -16,17 +16,21 @@ from pathlib import Path
 from benchmarks.outcomes import (
     CHECKPOINT_ENV_STEPS,
     ENV_STEPS,
-    PATIENCE_S,
+    SETTINGS,
     Outcome,
+    last_with,
     lost_steps,
+    said,
 )
-from cluster.lab import Lab, Options
+from cluster.lab import Lab, Options, without_ray
 from cluster.machines import Machine
 from cluster.ports import free_port
 from experiments.cli import EXIT_USAGE
 from experiments.history import HISTORY_FILE, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE_S = 300.0
+"""How long anything may take, seconds."""
 NUM_TRIALS = 4
 BATCH = 256
 """Env steps of a report of the recipe `smoke`."""
@@ -143,14 +147,8 @@ class Sweep:
         self.output = stage.folder / f"{study}.txt"
         self.submitted = 0.0
         self._client: subprocess.Popen[bytes] | None = None
-        settings = {
-            "evaluation.num-levels": 16,
-            "evaluation.num-final-levels": 16,
-            "evaluation.every-env-steps": 1_000_000,
+        settings = SETTINGS | {
             "evaluation.replays": "false",
-            "run.env-steps": ENV_STEPS,
-            "run.report-env-steps": 1,
-            "run.checkpoint-env-steps": CHECKPOINT_ENV_STEPS,
             "run.storage": self.folder.parent,
             "run.study": study,
             "sweep.space": "rewards.team_share=0,0.3,0.6,1",
@@ -189,13 +187,16 @@ class Sweep:
         }
 
     def said(self) -> list[str]:
-        """Lines that clients showed, without the folder, which is nowhere when they are read."""
-        text = self.output.read_text(errors="replace") if self.output.exists() else ""
-        return [one.strip().replace(str(self.folder.parent), "...") for one in text.splitlines()]
+        """Lines that clients showed."""
+        return said(self.output, self.folder.parent)
 
     def told(self, *words: str) -> str:
         """The last line with any of those words."""
-        return next((one for one in reversed(self.said()) if any(w in one for w in words)), "")
+        return last_with(words, self.said())
+
+    def least(self) -> int:
+        """Env steps of the trial that has come least far."""
+        return min((one[-1] for one in self.rows().values() if one), default=0)
 
     def wait_for(self, env_steps: int) -> None:
         """Until a trial has reported that many.
@@ -265,10 +266,9 @@ class Sweep:
 
     def driver_pids(self) -> list[int]:
         """Processes of the job's driver."""
-        lab = self.stage.lab
         return [
             pid
-            for machine in (lab.head, *lab.workers)
+            for machine in self.stage.lab.machines
             for pid, line in machine.processes()
             if f"clowder.py sweep {self.recipe}" in line
         ]
@@ -290,7 +290,7 @@ class Sweep:
         """Of a sweep that must end well, with so many checkpoint intervals a trial lost at most."""
         rows = self.rows()
         lost = max((lost_steps(one) for one in rows.values() if one), default=0)
-        least = min((one[-1] for one in rows.values() if one), default=0)
+        least = self.least()
         allowed = intervals * (CHECKPOINT_ENV_STEPS + BATCH)
         if status:
             wrong = f"exit {status}: " + " / ".join(self.said()[-8:])
@@ -311,13 +311,11 @@ class Sweep:
 
 
 def client_environment(lab: Lab, tree: Path) -> dict[str, str]:
-    """Of a command that runs a tree's sources against the lab; this process may have a token of its
-    own, which the lab's cluster would refuse."""
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return {**outer, **lab.client_environment, "PYTHONPATH": str(tree)}
+    """Of a command that runs a tree's sources against the lab."""
+    return without_ray(os.environ) | lab.client_environment | {"PYTHONPATH": str(tree)}
 
 
-def wait_until(is_so: Callable[[], bool], what: str, said: Path) -> None:
+def wait_until(is_so: Callable[[], bool], what: str, output: Path) -> None:
     """
     Raises:
         TimeoutError: it never was.
@@ -325,7 +323,7 @@ def wait_until(is_so: Callable[[], bool], what: str, said: Path) -> None:
     end = time.monotonic() + PATIENCE_S
     while not is_so():
         if time.monotonic() > end:
-            words = said.read_text(errors="replace")[-3000:] if said.exists() else ""
+            words = output.read_text(errors="replace")[-3000:] if output.exists() else ""
             raise TimeoutError(f"waited {PATIENCE_S:.0f} s for {what}: {words}")
         time.sleep(0.1)
 

@@ -16,28 +16,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.outcomes import (
     CHECKPOINT_ENV_STEPS,
     ENV_STEPS,
-    PATIENCE_S,
+    SETTINGS,
     STRIKE_AT,
     Outcome,
     cut_short,
     kill,
+    last_with,
     lost_steps,
+    said,
     show,
 )
+from cluster.machines import MARK, marked_processes
 from experiments.history import HISTORY_FILE, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 HANG_S = 3.0
+PATIENCE_S = 180.0
+"""How long anything may take, seconds."""
 
-MARK = "CLOWDER_FAULTS_RUN"
-"""Environment variable by which a run's processes are told from others' on this machine."""
 MODE = "CLOWDER_FAULTS_MODE"
 """Environment variable that makes the simulators of a run crash or hang."""
 
@@ -50,17 +53,11 @@ class Run:
         self.flags = flags
         self.mode = mode
         self.output = folder / "output.txt"
-        self.mark = f"{os.getpid()}-{folder.name}"
+        self.mark = f"faults-{os.getpid()}/{folder.name}"
 
     def start(self) -> subprocess.Popen[bytes]:
         """Starts it, or starts it again: the same command, as a user would."""
-        settings = {
-            "evaluation.num-levels": 16,
-            "evaluation.num-final-levels": 16,
-            "evaluation.every-env-steps": 1_000_000,
-            "run.env-steps": ENV_STEPS,
-            "run.report-env-steps": 1,
-            "run.checkpoint-env-steps": CHECKPOINT_ENV_STEPS,
+        settings = SETTINGS | {
             "run.storage": self.folder,
             "run.tracking-uri": f"sqlite:///{self.folder}/mlflow.db",
         }
@@ -99,22 +96,15 @@ class Run:
 
     def pids(self, name: str) -> list[int]:
         """Processes of this run whose command line begins with `name`."""
-        return [pid for pid, line in self._processes() if line.startswith(name)]
+        return [pid for pid, line in marked_processes(self.mark) if line.startswith(name)]
 
-    def _processes(self) -> Iterator[tuple[int, str]]:
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and f"{MARK}={self.mark}".encode() in (
-                    entry / "environ"
-                ).read_bytes().split(b"\0"):
-                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                    yield int(entry.name), line
-            except OSError:
-                continue  # gone, or not ours
+    def said(self) -> list[str]:
+        """Lines of its output."""
+        return said(self.output, self.folder)
 
     def clean(self) -> None:
         """Leaves no process behind."""
-        for pid, _ in list(self._processes()):
+        for pid, _ in list(marked_processes(self.mark)):
             kill(pid)
 
     def points_twice(self) -> int:
@@ -229,7 +219,7 @@ def _recovered(run: Run, fault: str, status: int, recovery_s: float, intervals: 
         env_steps=rows[-1],
         lost_env_steps=lost,
         recovery_s=recovery_s,
-        told=_told(run, "damaged") if holds else _last_words(run, status),
+        told=last_with("damaged", run.said()) if holds else _last_words(run, status),
     )
 
 
@@ -264,7 +254,7 @@ def _failing(folder: Path, fault: str, reason: str, *flags: str, mode: str = "")
     finally:
         run.clean()
     rows = run.rows() or [0]
-    told = _told(run, "failed: ")
+    told = last_with("failed: ", run.said())
     return Outcome(
         fault=fault,
         bar="fails with the reason",
@@ -278,19 +268,7 @@ def _failing(folder: Path, fault: str, reason: str, *flags: str, mode: str = "")
 
 def _last_words(run: Run, status: int) -> str:
     """What a run that didn't end well said at its end."""
-    return f"exit {status}: " + "\n".join([one for one in _said(run) if one][-12:])
-
-
-def _told(run: Run, word: str) -> str:
-    """The last line of the output with that word."""
-    return next((one for one in reversed(_said(run)) if word in one), "")
-
-
-def _said(run: Run) -> list[str]:
-    """The lines of the output, without the folder, which is nowhere when they are read."""
-    return [
-        one.strip().replace(str(run.folder), "...") for one in run.output.read_text().splitlines()
-    ]
+    return f"exit {status}: " + "\n".join([one for one in run.said() if one][-12:])
 
 
 FAULTS: dict[str, Callable[[Path], Outcome]] = {

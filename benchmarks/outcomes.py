@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,15 @@ ENV_STEPS = 16_384
 CHECKPOINT_ENV_STEPS = 2_048
 STRIKE_AT = 7_000
 """Env steps after which a fault strikes: in the middle, between two checkpoints."""
-PATIENCE_S = 300.0
-"""How long anything may take, seconds."""
+SETTINGS = {
+    "evaluation.num-levels": 16,
+    "evaluation.num-final-levels": 16,
+    "evaluation.every-env-steps": 1_000_000,
+    "run.env-steps": ENV_STEPS,
+    "run.report-env-steps": 1,
+    "run.checkpoint-env-steps": CHECKPOINT_ENV_STEPS,
+}
+"""Overrides of the recipe `smoke`: report often, evaluate at the end only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +69,18 @@ def cut_short(checkpoint: Path) -> None:
     for path in checkpoint.rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def said(output: Path, folder: Path) -> list[str]:
+    """Lines of an output, without the folder, which is nowhere when they are read."""
+    text = output.read_text(errors="replace") if output.exists() else ""
+    return [one.strip().replace(str(folder), "...") for one in text.splitlines()]
+
+
+def last_with(words: str | Sequence[str], lines: Sequence[str]) -> str:
+    """The last line with that word, or any of those; empty if there is none."""
+    wanted = (words,) if isinstance(words, str) else words
+    return next((one for one in reversed(lines) if any(word in one for word in wanted)), "")
 
 
 def show(outcomes: Iterable[Outcome]) -> bool:

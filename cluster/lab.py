@@ -90,11 +90,8 @@ class Lab:
 
     def _settings(self) -> dict[str, str]:
         """Environment of the nodes."""
-        found = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("RAY_") and name != "PYTHONPATH"
-        }
+        found = without_ray(os.environ)
+        found.pop("PYTHONPATH", None)
         return found | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "RAY_AUTH_MODE": "token",
@@ -112,6 +109,11 @@ class Lab:
         }
 
     @property
+    def machines(self) -> list[Machine]:
+        """The head and the workers."""
+        return [self.head, *self.workers]
+
+    @property
     def why_loopback(self) -> str:
         """Why the machines have no cables; empty if they have."""
         return self._why_loopback
@@ -120,7 +122,7 @@ class Lab:
         try:
             if self._redis is not None:
                 self._start_redis(self._redis)
-            for machine in (self.head, *self.workers):
+            for machine in self.machines:
                 self.on(machine)
             self.wait()
         except BaseException:
@@ -171,9 +173,9 @@ class Lab:
         machine.start(command, self._environment, self.folder / "redis.txt")
 
     def tend(self) -> None:
-        """Starts nodes again that ended by themselves, as a service manager would; a node does when
-        the cluster has given it up for dead."""
-        for machine in self.workers:
+        """Starts nodes again that ended by themselves, as a service manager would: a worker does
+        when the cluster has given it up for dead. A head only if Redis has what it knew."""
+        for machine in self.machines if self._redis is not None else self.workers:
             if machine.has_ended:
                 machine.power_off()
                 self.on(machine)
@@ -206,18 +208,23 @@ class Lab:
         Raises:
             BadInputError: there is none.
         """
-        known = {one.name: one for one in (self.head, *self.workers)}
+        known = {one.name: one for one in self.machines}
         if name not in known:
             raise unknown_name("machine", name, known)
         return known[name]
 
     def close(self) -> None:
         """Powers everything off and removes what it was made of."""
-        machines = [self.head, *self.workers, *([self._redis] if self._redis else [])]
-        for machine in machines:
+        for machine in [*self.machines, *([self._redis] if self._redis else [])]:
             machine.power_off()
         self._network.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def without_ray(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment less what is said in it to Ray: this process's token, which the lab's cluster
+    would refuse, among it."""
+    return {name: value for name, value in environment.items() if not name.startswith("RAY_")}
 
 
 def _check(options: Options) -> None:
@@ -307,7 +314,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _introduce(lab: Lab) -> None:
-    for machine in (lab.head, *lab.workers):
+    for machine in lab.machines:
         print(f"{machine.name:8}{machine.address}")
     if lab.why_loopback:
         print(f"no cables and no networks of their own: that {lab.why_loopback}")
