@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from env.batch import BatchedGame, Level
 from env.errors import BadInputError
 from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
+from env.pong import Pong, PongConfig, PongRewards
 
 if TYPE_CHECKING:
     from env.rllib import GameEnv
@@ -21,6 +22,9 @@ __all__ = [
     "PicoPark",
     "PicoParkConfig",
     "PicoParkRewards",
+    "Pong",
+    "PongConfig",
+    "PongRewards",
     "make",
 ]
 

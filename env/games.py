@@ -9,6 +9,7 @@ from typing import Any
 from env.batch import BatchedGame, Rewards
 from env.errors import BadInputError, unknown_name
 from env.pico_park import PicoPark, PicoParkConfig, PicoParkRewards
+from env.pong import Pong, PongConfig, PongRewards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Game:
 
 GAMES: dict[str, Game] = {
     "pico_park": Game(simulator=PicoPark, config=PicoParkConfig, rewards=PicoParkRewards),
+    "pong": Game(simulator=Pong, config=PongConfig, rewards=PongRewards),
 }
 
 

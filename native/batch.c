@@ -351,6 +351,15 @@ static void clear_outputs(batch *b, int32_t game) {
     b->buffers.truncated[game] = 0;
 }
 
+int32_t batch_put_state(batch *b, int32_t game, const void *state, size_t num_bytes) {
+    int32_t status = check_game(b, game);
+    if (status != BATCH_OK || !b->is_reset || num_bytes > b->stride) return BATCH_BAD_ARGUMENT;
+    memcpy(state_of(b, game), state, num_bytes);
+    clear_outputs(b, game);
+    observe(b, game);
+    return BATCH_OK;
+}
+
 int32_t batch_reset(batch *b, const batch_level *levels) {
     if (!b->is_attached) return fail(b, BATCH_NOT_READY, "attach buffers before the reset.");
     for (int32_t i = 0; levels && i < b->num_envs; i++) {

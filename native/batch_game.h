@@ -73,6 +73,8 @@ batch *batch_create(const batch_game *game, const void *rules, size_t rules_byte
 batch_game *batch_game_of(batch *b);
 const void *batch_rules_of(const batch *b);
 const void *batch_state_of(const batch *b, int32_t game); /* NULL: no such game, or not reset yet */
+/* Puts a checked state in place of game's, within its length, and writes its observations. */
+int32_t batch_put_state(batch *b, int32_t game, const void *state, size_t num_bytes);
 /* The last state of a game that ended in the last step; NULL: it didn't, or it isn't kept. */
 const void *batch_ended_state_of(const batch *b, int32_t game);
 

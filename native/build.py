@@ -33,8 +33,8 @@ from typing import Any
 
 MODULE = "clowder_native"
 FOLDER = Path(__file__).resolve().parent
-PUBLIC_HEADERS = ("batch.h", "pico_park.h", "grid_conv.h")
-SOURCES = ("batch.c", "pico_park.c", "pico_park_levels.c", "grid_conv.c")
+PUBLIC_HEADERS = ("batch.h", "pico_park.h", "pong.h", "grid_conv.h")
+SOURCES = ("batch.c", "pico_park.c", "pico_park_levels.c", "pong.c", "grid_conv.c")
 
 # CPython's own flags are kept (they carry -fwrapv -DNDEBUG), ours come last and win. No
 # -march=native: nodes differ; wide paths are chosen at run time. Contraction would let one

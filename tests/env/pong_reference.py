@@ -28,9 +28,9 @@ Contact
  5. Contact in the very moment in which a tick ends belongs to that tick.
  6. A wall and a paddle at the same moment: first the wall.
 After a contact
- 7. "Reflect like mirrors": the velocity is mirrored at the normal of the contact. A face turns
-    vx, an end turns vy only (the ball flies on outwards), a corner gives whatever angle the
-    circle gives; that is the one way to aim in `classic`.
+ 7. "Reflect like mirrors", "nobody can aim": a face turns vx, an end turns vy only (the ball
+    flies on outwards); a corner is one with the face, since the angles that a circle gives would
+    be a way to aim, and steep ones would leave behind a paddle that keeps level.
  8. With `aim`, every contact is a hit like any other: `(1, 1.7 * offset)` towards the other seat,
     from the ends and corners too, so a ball that has passed the face can still be saved.
     The old direction doesn't matter.
@@ -430,9 +430,9 @@ class ReferencePong:
             v_out, v_up = -new / length, new * slope / length
         else:
             # "paddles reflect like mirrors"
-            into = v_out * contact.normal[0] + v_up * contact.normal[1]
-            v_out = (v_out - 2 * into * contact.normal[0]) * new / old
-            v_up = (v_up - 2 * into * contact.normal[1]) * new / old
+            is_end = contact.normal[0] == 0
+            v_out = (v_out if is_end else -v_out) * new / old
+            v_up = (-v_up if is_end else v_up) * new / old
         return SIDES[seat] * v_out, v_up
 
     # ---- Points ---------------------------------------------------------------------------
