@@ -222,7 +222,7 @@ def test_a_tracker_never_misses_in_classic() -> None:
 def test_the_ladder_has_an_order(better: str, worse: str) -> None:
     config = PongConfig(points_to_win=7)
     for by, won in (((better, worse), 0), ((worse, better), 1)):
-        found = play(config, by)  # type: ignore[arg-type]
+        found = play(config, by, num_games=100)  # type: ignore[arg-type]
         assert (found["outcome"] == won).mean() > 0.6
 
 

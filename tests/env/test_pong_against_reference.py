@@ -35,7 +35,7 @@ CONFIGS = (
     PongConfig(max_ticks=1_000_000),
     PongConfig(preset="classic", max_ticks=1_000_000),
     PongConfig(ball_speed=60.0, left_paddle_speed=11.0, paddle_length=33.0),
-    PongConfig(preset="classic", ball_speed=37.0, paddle_length=120.0, speed_gain=0.1, max_gain=5.0),
+    PongConfig(preset="classic", ball_speed=37.0, paddle_length=120.0, speed_gain=0.1, max_gain=5),
 )  # fmt: skip
 
 
