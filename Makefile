@@ -4,6 +4,7 @@ PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 ARGS   ?=
 PORT   ?= 5000
+PONG_TICKS ?= 2000000
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -21,7 +22,7 @@ help:
 	@echo "make browser    the player in a real, headless Chromium"
 	@echo "make lint       style and types;  make format  applies the style"
 	@echo "make sanitize   the simulators under AddressSanitizer and UBSan;  make fuzz  fuzzes them"
-	@echo "make reference  200,000 random ticks against the plain-Python rules;  make levels  14,000 levels"
+	@echo "make reference  millions of random ticks against the plain-Python rules;  make levels  14,000 levels"
 	@echo "make setup      only set up;  make clean  removes what was built"
 
 setup: $(READY)
@@ -62,6 +63,7 @@ format: setup
 
 bench: setup
 	@$(BIN)/python -m benchmarks.simulator --check
+	@$(BIN)/python -m benchmarks.pong --check
 	@$(BIN)/python -m benchmarks.training --check
 	@$(BIN)/python -m benchmarks.scripted_team
 
@@ -82,7 +84,8 @@ fuzz: setup
 	@$(BIN)/python -m tests.native.fuzz
 
 reference: setup
-	@CLOWDER_REFERENCE_TICKS=200000 $(BIN)/python -m pytest -q tests/env/test_against_reference.py --timeout 1200
+	@CLOWDER_REFERENCE_TICKS=200000 CLOWDER_PONG_TICKS=$(PONG_TICKS) $(BIN)/python -m pytest -q \
+	  tests/env/test_against_reference.py tests/env/test_pong_against_reference.py --timeout 1200
 
 levels: setup
 	@CLOWDER_NUM_LEVELS=2000 $(BIN)/python -m pytest -q tests/env/test_levels.py

@@ -336,68 +336,79 @@ static void see_coordinates(const pong_config *config, const pong_state *s, int3
 #define PER_COLUMN (2.0f * HALF_WIDTH / PONG_NUM_PIXELS) /* units a column of a picture */
 #define PER_ROW (2.0f * HALF_HEIGHT / PONG_NUM_PIXELS)
 
-/* Adds to a row what a span of it, in columns from the left, covers of each pixel. */
-static void cover(float *row, float from, float to, float weight) {
-    from = clamp(from, 0.0f, (float)PONG_NUM_PIXELS);
-    to = clamp(to, 0.0f, (float)PONG_NUM_PIXELS);
-    for (int32_t j = (int32_t)from; j < PONG_NUM_PIXELS && (float)j < to; j++) {
-        float begin = (float)j < from ? from : (float)j;
-        float end = (float)(j + 1) > to ? to : (float)(j + 1);
-        row[j] += weight * (end - begin);
+/* Pixels from..to-1 that a span, in pixels from the edge, touches. */
+typedef struct touched {
+    int32_t from, to;
+} touched;
+
+static touched pixels_in(float from, float to) {
+    touched found = {(int32_t)clamp(from, 0.0f, PONG_NUM_PIXELS),
+                     (int32_t)clamp(to, 0.0f, PONG_NUM_PIXELS)};
+    found.to += (float)found.to < to && found.to < PONG_NUM_PIXELS;
+    return found;
+}
+
+/* The share of a pixel that a span covers. */
+static float covered(float from, float to, int32_t pixel) {
+    float begin = (float)pixel < from ? from : (float)pixel;
+    float end = (float)(pixel + 1) > to ? to : (float)(pixel + 1);
+    return end > begin ? end - begin : 0.0f;
+}
+
+/* Things may overlap; brighter than white there is nothing. */
+static void brighten(uint8_t *pixel, float share) {
+    int32_t value = *pixel + (int32_t)(share * 255.0f + 0.5f);
+    *pixel = (uint8_t)(value > 255 ? 255 : value);
+}
+
+static void draw_paddle(uint8_t *picture, float x, float y, float length) {
+    float left = (x - 0.5f * (BACK - FACE) + HALF_WIDTH) / PER_COLUMN;
+    float right = (x + 0.5f * (BACK - FACE) + HALF_WIDTH) / PER_COLUMN;
+    float top = (HALF_HEIGHT - (y + 0.5f * length)) / PER_ROW;
+    float bottom = (HALF_HEIGHT - (y - 0.5f * length)) / PER_ROW;
+    touched rows = pixels_in(top, bottom), columns = pixels_in(left, right);
+    for (int32_t j = columns.from; j < columns.to; j++) {
+        float share = covered(left, right, j);
+        for (int32_t i = rows.from; i < rows.to; i++)
+            brighten(picture + i * PONG_NUM_PIXELS + j, share * covered(top, bottom, i));
     }
 }
 
-/* One thing on a picture: a box, or the disc within it. Brightness is the share that is covered. */
-static void draw(uint8_t *picture, float x, float y, float half_width, float half_height,
-                 int32_t is_disc) {
-    enum { SAMPLES = 8 }; /* lines a row of pixels; between them the disc is taken as straight */
-    float top = (HALF_HEIGHT - (y + half_height)) / PER_ROW;
-    float bottom = (HALF_HEIGHT - (y - half_height)) / PER_ROW;
-    int32_t first = (int32_t)clamp(top, 0.0f, PONG_NUM_PIXELS - 1);
-    int32_t left =
-        (int32_t)clamp((x - half_width + HALF_WIDTH) / PER_COLUMN, 0.0f, PONG_NUM_PIXELS - 1);
-    int32_t right =
-        (int32_t)clamp((x + half_width + HALF_WIDTH) / PER_COLUMN, 0.0f, PONG_NUM_PIXELS - 1);
-    for (int32_t i = first; i < PONG_NUM_PIXELS && (float)i < bottom; i++) {
-        float row[PONG_NUM_PIXELS];
-        memset(row + left, 0, (size_t)(right - left + 1) * sizeof *row);
-        if (is_disc) {
-            for (int32_t k = 0; k < SAMPLES; k++) {
-                float line = (float)i + ((float)k + 0.5f) / SAMPLES;
-                float off = HALF_HEIGHT - line * PER_ROW - y;
-                float inside = half_height * half_height - off * off;
-                if (!(inside > 0.0f)) continue;
-                float half = sqrtf(inside);
-                cover(row, (x - half + HALF_WIDTH) / PER_COLUMN,
-                      (x + half + HALF_WIDTH) / PER_COLUMN, 1.0f / SAMPLES);
-            }
-        } else {
-            float begin = (float)i < top ? top : (float)i;
-            float end = (float)(i + 1) > bottom ? bottom : (float)(i + 1);
-            cover(row, (x - half_width + HALF_WIDTH) / PER_COLUMN,
-                  (x + half_width + HALF_WIDTH) / PER_COLUMN, end - begin);
+/* The disc as bands of equal height, each as wide as the disc is in its middle. */
+static void draw_ball(uint8_t *picture, float x, float y) {
+    enum { BANDS = 6 }; /* in a row of pixels */
+    touched rows =
+        pixels_in((HALF_HEIGHT - (y + RADIUS)) / PER_ROW, (HALF_HEIGHT - (y - RADIUS)) / PER_ROW);
+    touched columns =
+        pixels_in((x - RADIUS + HALF_WIDTH) / PER_COLUMN, (x + RADIUS + HALF_WIDTH) / PER_COLUMN);
+    for (int32_t i = rows.from; i < rows.to; i++) {
+        float left[BANDS], right[BANDS];
+        for (int32_t k = 0; k < BANDS; k++) {
+            float band = ((float)i + ((float)k + 0.5f) * (1.0f / BANDS)) * PER_ROW;
+            float off = HALF_HEIGHT - band - y, inside = RADIUS * RADIUS - off * off;
+            float half = sqrtf(inside > 0.0f ? inside : 0.0f);
+            left[k] = (x - half + HALF_WIDTH) / PER_COLUMN;
+            right[k] = (x + half + HALF_WIDTH) / PER_COLUMN;
         }
-        uint8_t *pixels = picture + i * PONG_NUM_PIXELS;
-        for (int32_t j = left; j <= right; j++) {
-            int32_t value = pixels[j] + (int32_t)(row[j] * 255.0f + 0.5f);
-            pixels[j] = (uint8_t)(value > 255 ? 255 : value);
+        for (int32_t j = columns.from; j < columns.to; j++) {
+            float share = 0.0f;
+            for (int32_t k = 0; k < BANDS; k++) share += covered(left[k], right[k], j);
+            brighten(picture + i * PONG_NUM_PIXELS + j, share * (1.0f / BANDS));
         }
     }
 }
 
 static void see_pixels(const pong_config *config, const pong_state *s, int32_t seat, uint8_t *out) {
     enum { BYTES = PONG_NUM_PIXELS * PONG_NUM_PIXELS };
-    const float middle = 0.5f * (FACE + BACK), thickness = BACK - FACE;
+    const float middle = 0.5f * (FACE + BACK);
     float flip = -side_of[seat];
     memset(out, 0, (size_t)(BYTES * config->frames));
     for (int32_t k = 0; k < config->frames; k++, out += BYTES) {
         const moment *m = &s->past[k];
-        draw(out, -middle, m->paddle_y[seat], 0.5f * thickness, 0.5f * config->paddle_length[seat],
-             0);
+        draw_paddle(out, -middle, m->paddle_y[seat], config->paddle_length[seat]);
         if (config->sees_opponent[seat])
-            draw(out, middle, m->paddle_y[1 - seat], 0.5f * thickness,
-                 0.5f * config->paddle_length[1 - seat], 0);
-        draw(out, flip * m->x, m->y, RADIUS, RADIUS, 1);
+            draw_paddle(out, middle, m->paddle_y[1 - seat], config->paddle_length[1 - seat]);
+        draw_ball(out, flip * m->x, m->y);
     }
 }
 

@@ -289,7 +289,7 @@ def test_a_position_that_cant_be_is_refused() -> None:
 GOLDEN = {
     "duel": "574eaa4b9bb30dad",
     "classic": "e1e6c8f59536a469",
-    "pixels": "f12aaba2e0dad809",
+    "pixels": "2b1f299babc264c8",
 }
 
 
