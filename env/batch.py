@@ -440,12 +440,30 @@ class BatchedGame:
         """64-bit hash of all that decides the rest of the level."""
         return int(self._lib.batch_state_hash(self._batch, self._check_index(i)))
 
-    def text(self, i: int) -> str:
-        """Game `i` as a map, one character a tile."""
-        self._check_index(i)
-        size = self._lib.batch_text(self._batch, i, self._ffi.NULL, 0)
+    def frame(self, i: int, *, ended: bool = False) -> Any:
+        """What stands where in game `i`, for drawing.
+
+        Args:
+            i: index of the game.
+            ended: the end of a game that ended in the last step, instead of the level that came
+                after it; only after `keep_ended`.
+
+        Raises:
+            BadInputError: this game can't be drawn.
+        """
+        raise BadInputError(f"games of {self.name} can't be drawn.")
+
+    @classmethod
+    def ending(cls, record: Mapping[str, Any]) -> str:
+        """How an episode ended, in words, from its record with outcome and cause by name."""
+        return str(record["cause"]).replace("_", " ")
+
+    def text(self, i: int, *, ended: bool = False) -> str:
+        """Game `i` as a map, one character a tile; `ended` as in `frame`."""
+        where = self._batch, self._check_index(i), int(ended)
+        size = self._lib.batch_text(*where, self._ffi.NULL, 0)
         if size < 0:
-            raise RuntimeError("reset the games before asking for their text.")
+            raise RuntimeError("there is no such text; reset the games first, and keep ended ones.")
         out = self._ffi.new("char[]", size)
-        self._lib.batch_text(self._batch, i, out, size)
+        self._lib.batch_text(*where, out, size)
         return bytes(self._ffi.string(out)).decode()

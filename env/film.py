@@ -5,40 +5,68 @@ Drawn from the file, never while a policy plays. Needs PyAV for videos.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from env.batch import BatchedGame
 from env.drawing import Pixels, draw
 from env.errors import BadInputError
 from env.files import in_one_piece
-from env.pico_park import Frame, PicoPark
+from env.games import find_game
+from env.pong_drawing import draw_court
 from env.replay import Replay, play
 
-TICKS_PER_SECOND = 10
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How a game is drawn."""
+
+    draw: Callable[[Any, Any, int], Pixels]
+    """From a frame, the game's config, and pixels a tile."""
+    columns: Callable[[Any], int]
+    """Tiles of a frame's width."""
+    ticks_per_second: int
+    """Speed of a video."""
+
+
+DRAWINGS: Mapping[str, Drawing] = {
+    "pico_park": Drawing(
+        draw=lambda frame, config, scale: draw(frame, scale=scale),
+        columns=lambda frame: int(frame.tiles.shape[1]),
+        ticks_per_second=10,
+    ),
+    "pong": Drawing(
+        draw=lambda frame, config, scale: draw_court(frame, config, scale=scale),
+        columns=lambda frame: 50,
+        ticks_per_second=60,
+    ),
+}
+MAX_WIDTH = 4096
+"""Of a video, pixels."""
 _PAPER, _INK = (16, 20, 28), (231, 235, 243)
 
 
-def frames(replay: Replay) -> Iterator[Frame]:
+def frames(replay: Replay) -> Iterator[Any]:
     """What stands where before the first tick and after every one, the end included: T + 1."""
     return (frame for _, frame in played(replay))
 
 
-def played(replay: Replay) -> Iterator[tuple[PicoPark, Frame]]:
+def played(replay: Replay) -> Iterator[tuple[BatchedGame, Any]]:
     """The simulator beside each of these frames."""
     for tick, sim in enumerate(play(replay)):
-        if not isinstance(sim, PicoPark):
-            raise BadInputError(f"games of {replay.game} can't be drawn.")
         if tick == 0:
             sim.keep_ended()
         yield sim, sim.frame(0, ended=tick == replay.num_ticks)
 
 
 def write_video(
-    replay: Replay, path: Path, *, scale: int = 16, ticks_per_second: int = TICKS_PER_SECOND
+    replay: Replay, path: Path, *, scale: int = 16, ticks_per_second: int | None = None
 ) -> Path:
     """Writes an mp4 that browsers play as it comes: H.264, yuv420p, its index at the front.
 
@@ -46,10 +74,12 @@ def write_video(
         replay: what to show; the whole level is in the picture.
         path: of the file.
         scale: pixels a tile; at most 4,096 pixels of width are used.
-        ticks_per_second: speed.
+        ticks_per_second: speed; None: the game's usual one.
     """
     import av
 
+    drawing, config = _drawing(replay)
+    rate = ticks_per_second or drawing.ticks_per_second
     with (
         in_one_piece(path) as temporary,
         av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container,
@@ -57,10 +87,10 @@ def write_video(
         stream = None
         last = None
         for frame in frames(replay):
-            fitting = max(2, min(scale, 4096 // frame.tiles.shape[1]))
-            last = _even(draw(frame, scale=fitting))
+            fitting = max(2, min(scale, MAX_WIDTH // drawing.columns(frame)))
+            last = _even(drawing.draw(frame, config, fitting))
             if stream is None:
-                stream = container.add_stream("libx264", rate=Fraction(ticks_per_second))
+                stream = container.add_stream("libx264", rate=Fraction(rate))
                 stream.height, stream.width = last.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 # Flat tiles that jump: a wider search for motion finds nothing, and at this size
@@ -69,10 +99,17 @@ def write_video(
                 stream.codec_context.thread_count = 1
             container.mux(stream.encode(av.VideoFrame.from_ndarray(last, format="rgb24")))
         assert stream is not None and last is not None
-        for _ in range(ticks_per_second):  # the end stays a second
+        for _ in range(rate):  # the end stays a second
             container.mux(stream.encode(av.VideoFrame.from_ndarray(last, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def _drawing(replay: Replay) -> tuple[Drawing, Any]:
+    """How a replay's game is drawn, and its config."""
+    if replay.game not in DRAWINGS:
+        raise BadInputError(f"games of {replay.game} can't be drawn.")
+    return DRAWINGS[replay.game], find_game(replay.game).config(**replay.config)
 
 
 def _even(image: Pixels) -> Pixels:
@@ -95,8 +132,11 @@ def film_strip(replay: Replay, *, moments: int = 6, scale: int = 10) -> Pixels:
         uint8 (height, width, 3).
     """
     ticks = moments_of(replay, moments)
+    drawing, config = _drawing(replay)
     pictures = [
-        draw(frame, scale=scale) for tick, frame in enumerate(frames(replay)) if tick in ticks
+        drawing.draw(frame, config, scale)
+        for tick, frame in enumerate(frames(replay))
+        if tick in ticks
     ]
     font = ImageFont.load_default(size=12)
     bar = 18

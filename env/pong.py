@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -307,7 +307,7 @@ class Pong(BatchedGame):
         self._check(status)
         return self._scripted
 
-    def position(self, i: int, *, ended: bool = False) -> Position:
+    def frame(self, i: int, *, ended: bool = False) -> Position:
         """What stands where in game `i`.
 
         Args:
@@ -335,6 +335,13 @@ class Pong(BatchedGame):
             rally_tick=found.rally_tick,
             tick=found.tick,
         )
+
+    @classmethod
+    def ending(cls, record: Mapping[str, Any]) -> str:
+        """The winner and the score; whether time was up."""
+        winner = str(record["outcome"]).replace("_", " ")
+        score = f"{record['score_left']} : {record['score_right']}"
+        return f"{winner} {score}" + (", time is up" if record["cause"] == "time" else "")
 
     def place(self, i: int, position: Position) -> None:
         """Puts a position in place of game `i`'s, for drills and tests; later serves stay.

@@ -33,7 +33,7 @@ from safetensors import SafetensorError
 from env.batch import BatchedGame, Level
 from env.errors import BadInputError
 from env.files import in_one_piece
-from env.games import make_simulator
+from env.games import find_game, make_simulator
 
 MAGIC = b"CLOWDER\x01"
 """First bytes of every replay; the last one is the version of the format."""
@@ -87,7 +87,7 @@ class Replay:
     @property
     def ending(self) -> str:
         """How it ended, in words."""
-        return str(self.record["cause"]).replace("_", " ")
+        return str(find_game(self.game).simulator.ending(self.record))
 
     def save(self, path: Path) -> Path:
         """Writes the file in one piece, and returns its path."""

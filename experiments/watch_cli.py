@@ -106,19 +106,24 @@ def play_level(run: str, options: WatchOptions) -> Replay:
 
 def play_in_terminal(replay: Replay, speed: float) -> None:
     """Plays a game in the terminal; where that is no screen, its start and its end."""
-    from env.film import frames
+    from env.film import played
 
     console = Console()
-    shown = list(frames(replay))
+    shown = [
+        # Of a game without colours, as the simulator writes it.
+        picture(frame)
+        if isinstance(frame, Frame)
+        else Text(sim.text(0, ended=tick == replay.num_ticks), no_wrap=True)
+        for tick, (sim, frame) in enumerate(played(replay))
+    ]
     if not console.is_terminal:
-        for frame in (shown[0], shown[-1]):
-            console.print(picture(frame), f"\ntick {frame.tick}\n", sep="")
+        for tick in (0, replay.num_ticks):
+            console.print(shown[tick], f"\ntick {tick}\n", sep="")
         console.print(f"{replay.ending} after {replay.num_ticks} ticks")
         return
     with Live(console=console, auto_refresh=False) as live:
-        for frame in shown:
-            tail = f"\ntick {frame.tick} of {replay.num_ticks}"
-            live.update(picture(frame).append(tail), refresh=True)
+        for tick, text in enumerate(shown):
+            live.update(text.append(f"\ntick {tick} of {replay.num_ticks}"), refresh=True)
             time.sleep(1 / max(0.1, speed))
     console.print(f"{replay.ending} after {replay.num_ticks} ticks")
 

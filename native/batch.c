@@ -707,7 +707,7 @@ uint64_t batch_state_hash(const batch *b, int32_t game) {
     return b->game.state_hash(b->rules, state_of(b, game));
 }
 
-int64_t batch_text(const batch *b, int32_t game, char *text, int64_t num_bytes) {
-    if (game < 0 || game >= b->num_envs || !b->is_reset) return BATCH_BAD_ARGUMENT;
-    return b->game.text(b->rules, state_of(b, game), text, num_bytes);
+int64_t batch_text(const batch *b, int32_t game, int32_t ended, char *text, int64_t num_bytes) {
+    const void *state = ended ? batch_ended_state_of(b, game) : batch_state_of(b, game);
+    return state ? b->game.text(b->rules, state, text, num_bytes) : BATCH_BAD_ARGUMENT;
 }

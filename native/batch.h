@@ -153,8 +153,9 @@ int32_t batch_restore(batch *b, int32_t game, const uint8_t *data, int64_t num_b
 /* 64-bit hash of all that decides the rest of the level; equal states hash equal everywhere. */
 uint64_t batch_state_hash(const batch *b, int32_t game);
 
-/* The game as text, rows ended by '\n', closed by '\0'. Returns the bytes needed, '\0' included;
- * writes only if they fit. */
-int64_t batch_text(const batch *b, int32_t game, char *text, int64_t num_bytes);
+/* The game as text, rows ended by '\n', closed by '\0'; with ended != 0 the last state of one that
+ * ended in the last step and was kept. Returns the bytes needed, '\0' included; writes only if
+ * they fit. */
+int64_t batch_text(const batch *b, int32_t game, int32_t ended, char *text, int64_t num_bytes);
 
 #endif

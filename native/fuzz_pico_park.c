@@ -183,9 +183,9 @@ static void look_at(bench *t, int32_t game) {
     batch_level level;
     PROMISE(batch_current_level(t->b, game, &level) == BATCH_OK);
     PROMISE(pico_search_level(t->b, game, &found) == BATCH_OK);
-    int64_t num_bytes = batch_text(t->b, game, NULL, 0);
+    int64_t num_bytes = batch_text(t->b, game, 0, NULL, 0);
     char *text = array(1, (size_t)num_bytes);
-    PROMISE(batch_text(t->b, game, text, num_bytes) == num_bytes);
+    PROMISE(batch_text(t->b, game, 0, text, num_bytes) == num_bytes);
     PROMISE(text[num_bytes - 1] == '\0');
     free(text);
 }
@@ -206,7 +206,7 @@ static void step(source *in, bench *t) {
             return;
         }
         if (status == BATCH_LEVEL_IMPOSSIBLE) PROMISE(batch_reset(t->b, NULL) != BATCH_NOT_READY);
-        if (batch_text(t->b, 0, NULL, 0) < 0) return; /* not even the reset found a level */
+        if (batch_text(t->b, 0, 0, NULL, 0) < 0) return; /* not even the reset found a level */
     }
 }
 
@@ -274,7 +274,7 @@ static void play(source *in, bench *t) {
         case 5: pico_use_wide(t->b, below(in, 2)); break;
         default: step(in, t); break;
         }
-        if (batch_text(t->b, 0, NULL, 0) < 0) return;
+        if (batch_text(t->b, 0, 0, NULL, 0) < 0) return;
         look_at(t, game);
     }
 }

@@ -5,16 +5,16 @@
     write_page(load(path), Path("game.html"))
 
 The page needs no network, no other file, and no simulator: what it shows was played here once, and
-lies in it as data. Beside the script that plays, each game has one that draws (`pico_park.js`); the
-function of the same name here makes its data.
+lies in it as data. Beside the script that plays, each game has one that draws, `NAME.js`, and a
+file `NAME.py` that makes its data.
 """
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,32 @@ from numpy.typing import NDArray
 
 from env.files import in_one_piece
 from env.games import find_game
+from env.player.packing import in_base64
 from env.player.pico_park import pico_park
+from env.player.pong import pong
 from env.replay import Replay
 
 FOLDER = Path(__file__).parent
-DRAWN: Mapping[str, Callable[[Replay], dict[str, Any]]] = {"pico_park": pico_park}
-"""What a game's page knows of it beside the rest, by the game's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What a game's page knows of it beside the rest."""
+
+    data: Callable[[Replay], dict[str, Any]]
+    """Plays a replay; what `NAME.js` draws from."""
+    agent: str
+    """What an agent is called."""
+    stage: str
+    """What they play on."""
+    ticks_per_second: int
+    """Speed at first."""
+
+
+DRAWN: Mapping[str, Drawn] = {
+    "pico_park": Drawn(data=pico_park, agent="cat", stage="level", ticks_per_second=10),
+    "pong": Drawn(data=pong, agent="seat", stage="court", ticks_per_second=60),
+}
 MAX_PAGE_BYTES = 300_000
 """Of a page of 500 ticks."""
 
@@ -70,11 +90,13 @@ def page_template(game: str) -> str:
     """
     text = (FOLDER / "page.html").read_text()
     parts = {
+        "AGENT": DRAWN[game].agent,
+        "STAGE": DRAWN[game].stage,
         "STYLE": (FOLDER / "style.css").read_text(),
         "SCRIPT": (FOLDER / f"{game}.js").read_text() + (FOLDER / "player.js").read_text(),
     }
     for name, part in parts.items():
-        text = text.replace(f"@{name}@", part, 1)
+        text = text.replace(f"@{name}@", part)
     return text
 
 
@@ -112,14 +134,16 @@ def page_data(replay: Replay) -> dict[str, Any]:
             "heldOut": replay.level.held_out,
         },
         "version": replay.version,
-        **DRAWN[replay.game](replay),
+        "agentName": DRAWN[replay.game].agent,
+        "ticksPerSecond": DRAWN[replay.game].ticks_per_second,
+        **DRAWN[replay.game].data(replay),
     }
     if replay.probabilities is not None:
-        data["probabilities"] = _bytes(np.rint(_finite(replay.probabilities) * 255), np.uint8)
+        data["probabilities"] = in_base64(np.rint(_finite(replay.probabilities) * 255), np.uint8)
     if replay.values is not None:
         values = _finite(replay.values)
         scale = max(1e-6, float(np.abs(values).max()))
-        data["values"] = _bytes(np.rint(values / scale * 32767), np.int16)
+        data["values"] = in_base64(np.rint(values / scale * 32767), np.int16)
         data["valueScale"] = scale
     return data
 
@@ -127,10 +151,3 @@ def page_data(replay: Replay) -> dict[str, Any]:
 def _finite(array: NDArray[np.float16]) -> NDArray[np.float32]:
     """What a file claims may be no number."""
     return np.nan_to_num(array.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def _bytes(array: NDArray[Any], kind: type[np.generic]) -> str:
-    """An array as base64, little-endian."""
-    limits = np.iinfo(kind)  # type: ignore[type-var]
-    whole = np.clip(array, limits.min, limits.max).astype(kind)
-    return base64.b64encode(whole.astype(whole.dtype.newbyteorder("<")).tobytes()).decode()

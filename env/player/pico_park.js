@@ -165,6 +165,26 @@ const GAME = {
     return rows.map((row) => row.join("")).join("\n") + "\n";
   },
 
+  /** What an agent looks like, beside its name. */
+  face(pen, size, data, state, seat) {
+    drawCat(pen, 0, 0, size, seat, data, state.holder === seat);
+  },
+
+  waits(state, seat) { return state.cats[seat].status !== PLAYING; },
+
+  viewText(data, seat) {
+    return `What cat ${seat} sees: ${VIEW.columns} columns by ${VIEW.rows} rows around it.`;
+  },
+
+  /** How it ended: [a word, whether that is good, the rest]. */
+  ending(data) {
+    const won = data.record.outcome === "victory";
+    return [won ? "won" : "lost", won, won ? "" : `: ${String(data.record.cause).replace("_", " ")}`];
+  },
+
+  /** Events that are too many to jump to. */
+  minor: ["shoot"],
+
   /** How a cat is, in a word. */
   status(state, seat) {
     const cat = state.cats[seat];
@@ -288,30 +308,4 @@ function drawRing(pen, x, y, size, look) {
   pen.lineWidth = Math.max(2, size / 9);
   rounded(pen, x - size * 0.12, y - size * 0.12, size * 1.24, size * 1.24, size * 0.3);
   pen.stroke();
-}
-
-function drawMark(pen, kind, x, y, r) {
-  pen.beginPath();
-  if (kind === "disc") pen.arc(x, y, r, 0, 7);
-  else if (kind === "triangle") {
-    pen.moveTo(x, y - r); pen.lineTo(x + r, y + r * 0.8); pen.lineTo(x - r, y + r * 0.8);
-  } else if (kind === "square") pen.rect(x - r * 0.85, y - r * 0.85, r * 1.7, r * 1.7);
-  else if (kind === "diamond") {
-    pen.moveTo(x, y - r * 1.1); pen.lineTo(x + r, y); pen.lineTo(x, y + r * 1.1); pen.lineTo(x - r, y);
-  } else if (kind === "plus") {
-    pen.rect(x - r, y - r / 3, 2 * r, 2 * r / 3); pen.rect(x - r / 3, y - r, 2 * r / 3, 2 * r);
-  } else if (kind === "star") {
-    for (let k = 0; k < 10; k++) {
-      const radius = r * (k % 2 ? 0.5 : 1.15), turn = Math.PI * k / 5 - Math.PI / 2;
-      pen.lineTo(x + radius * Math.cos(turn), y + radius * Math.sin(turn));
-    }
-  } else if (kind === "bar") pen.rect(x - r * 1.1, y - r * 0.4, r * 2.2, r * 0.8);
-  else {
-    const w = r * 0.3;
-    for (const s of [1, -1]) {
-      pen.moveTo(x - r - w * s * 0, y - r * s - w); pen.lineTo(x + r, y + r * s - w);
-      pen.lineTo(x + r, y + r * s + w); pen.lineTo(x - r, y - r * s + w); pen.closePath();
-    }
-  }
-  pen.fill();
 }

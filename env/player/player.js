@@ -1,4 +1,4 @@
-// Plays a game whose drawing is GAME: time, controls, what cats want, where the reward came from.
+// Plays a game whose drawing is GAME: time, controls, what agents want, where the reward came from.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
@@ -11,10 +11,11 @@ for (const event of data.events) {
   if (!eventsAt.has(event[0])) eventsAt.set(event[0], []);
   eventsAt.get(event[0]).push(event);
 }
-const landmarks = [...new Set(data.events.filter((e) => e[2] !== "shoot").map((e) => e[0]))]
+const landmarks = [...new Set(data.events.filter((e) => !GAME.minor.includes(e[2])).map((e) => e[0]))]
   .sort((a, b) => a - b);
 const accrued = accrue();
-let tick = 0, playing = false, cat = 0, timer = 0;
+const AGENT = data.agentName;
+let tick = 0, playing = false, chosen = 0, timer = 0;
 
 // ---- helpers, used by the game's drawing as well
 
@@ -41,6 +42,32 @@ function look() {
   const names = ["sky", "wall", "walledge", "gone", "ink", "soft", "line", "accent", "card"];
   return Object.fromEntries(names.map((n) => [n, style.getPropertyValue(`--${n}`).trim()]));
 }
+/** The mark of a seat, beside its colour. */
+function drawMark(pen, kind, x, y, r) {
+  pen.beginPath();
+  if (kind === "disc") pen.arc(x, y, r, 0, 7);
+  else if (kind === "triangle") {
+    pen.moveTo(x, y - r); pen.lineTo(x + r, y + r * 0.8); pen.lineTo(x - r, y + r * 0.8);
+  } else if (kind === "square") pen.rect(x - r * 0.85, y - r * 0.85, r * 1.7, r * 1.7);
+  else if (kind === "diamond") {
+    pen.moveTo(x, y - r * 1.1); pen.lineTo(x + r, y); pen.lineTo(x, y + r * 1.1); pen.lineTo(x - r, y);
+  } else if (kind === "plus") {
+    pen.rect(x - r, y - r / 3, 2 * r, 2 * r / 3); pen.rect(x - r / 3, y - r, 2 * r / 3, 2 * r);
+  } else if (kind === "star") {
+    for (let k = 0; k < 10; k++) {
+      const radius = r * (k % 2 ? 0.5 : 1.15), turn = Math.PI * k / 5 - Math.PI / 2;
+      pen.lineTo(x + radius * Math.cos(turn), y + radius * Math.sin(turn));
+    }
+  } else if (kind === "bar") pen.rect(x - r * 1.1, y - r * 0.4, r * 2.2, r * 0.8);
+  else {
+    const w = r * 0.3;
+    for (const s of [1, -1]) {
+      pen.moveTo(x - r - w * s * 0, y - r * s - w); pen.lineTo(x + r, y + r * s - w);
+      pen.lineTo(x + r, y + r * s + w); pen.lineTo(x - r, y - r * s + w); pen.closePath();
+    }
+  }
+  pen.fill();
+}
 /** A canvas of so many pixels on the screen, sharp on any of them. Returns its pen. */
 function sized(canvas, aspect) {
   const width = Math.round(canvas.clientWidth * (window.devicePixelRatio || 1)) || 1;
@@ -60,7 +87,7 @@ function element(tag, text, kind) {
 
 // ---- rewards
 
-/** After each tick, each cat's weighted total of each term, not shared yet. */
+/** After each tick, each agent's weighted total of each term, not shared yet. */
 function accrue() {
   const zero = () => data.termNames.map(() => new Array(data.agents).fill(0));
   const totals = [zero()];
@@ -75,7 +102,7 @@ function accrue() {
   }
   return totals;
 }
-/** What each cat has been paid up to a tick, with the team's share. */
+/** What each agent has been paid up to a tick, with the team's share. */
 function paid(t) {
   const own = new Array(data.agents).fill(0);
   for (const row of accrued[t]) row.forEach((amount, who) => { own[who] += amount; });
@@ -87,26 +114,27 @@ function paid(t) {
 
 function build() {
   $("title").textContent = data.title;
-  const won = data.record.outcome === "victory";
-  const facts = [element("b", won ? "won" : "lost", won ? "won" : "lost")];
-  const cause = won ? "" : `: ${String(data.record.cause).replace("_", " ")}`;
-  facts.push(document.createTextNode(`${cause} after ${last} ticks`));
+  const [word, good, rest] = GAME.ending(data);
+  const facts = [element("b", word, good ? "won" : "lost")];
+  facts.push(document.createTextNode(`${rest} after ${last} ticks`));
   for (const [key, value] of Object.entries(data.source))
     facts.push(document.createTextNode(` · ${key} ${value}`));
   $("facts").append(...facts);
   $("scrub").max = last;
-  for (let who = 0; who < data.agents; who++) $("cats").append(card(who));
+  for (let who = 0; who < data.agents; who++) $("agents").append(card(who));
   buildLedger();
+  $("speed").value = data.ticksPerSecond;
+  $("channels").parentElement.hidden = !GAME.channels.length;
   $("view").hidden = false;
 }
 
 function card(who) {
-  const made = element("button", undefined, "cat");
-  made.id = `cat${who}`;
+  const made = element("button", undefined, "agent");
+  made.id = `agent${who}`;
   made.type = "button";
-  made.title = `show what cat ${who} sees (${who + 1})`;
+  made.title = `show what ${AGENT} ${who} sees (${who + 1})`;
   const name = element("div", undefined, "name");
-  name.append(element("canvas"), element("span", `cat ${who}`), element("span", "", "state"));
+  name.append(element("canvas"), element("span", `${AGENT} ${who}`), element("span", "", "state"));
   const bars = element("div", undefined, "bars");
   for (const action of data.actionNames)
     bars.append(element("span", action), element("i"), element("span", "", "share"));
@@ -129,7 +157,7 @@ function usedTerms() {
 function buildLedger() {
   const head = element("thead"), row = element("tr");
   row.append(element("th", "term"), element("th", "weight"));
-  for (let who = 0; who < data.agents; who++) row.append(element("th", `cat ${who}`));
+  for (let who = 0; who < data.agents; who++) row.append(element("th", `${AGENT} ${who}`));
   row.append(element("th", "mean"));
   head.append(row);
   const body = element("tbody");
@@ -147,8 +175,8 @@ function buildLedger() {
   body.append(sum);
   $("ledger").append(head, body);
   $("ledgernote").textContent =
-    `Up to this tick, weighted. Of what each cat earns itself, ${+(100 * data.teamShare).toFixed(1)} %` +
-    " is averaged over the team.";
+    `Up to this tick, weighted. Of what each ${AGENT} earns itself, ` +
+    `${+(100 * data.teamShare).toFixed(1)} % is averaged over all.`;
 }
 
 // ---- showing a tick
@@ -156,7 +184,7 @@ function buildLedger() {
 function show() {
   const state = states[tick], colours = look();
   const { columns, rows } = GAME.size(data);
-  GAME.draw(sized($("level"), rows / columns), data, state, colours, cat);
+  GAME.draw(sized($("level"), rows / columns), data, state, colours, chosen);
   $("scrub").value = tick;
   $("clock").textContent = `tick ${tick} of ${last}`;
   const said = GAME.sentences(data, eventsAt.get(tick) || []);
@@ -165,7 +193,7 @@ function show() {
   else $("caption").textContent = before();
   $("play").textContent = playing ? "pause" : "play";
   showTimeline(colours);
-  showCats(state, colours);
+  showAgents(state, colours);
   showView(state, colours);
   showLedger();
 }
@@ -225,21 +253,21 @@ function drawEvent(pen, shape, x, y, colour, colours) {
   }
 }
 
-/** What a cat does in the tick that comes next, or did in the last. */
+/** What an agent does in the tick that comes next, or did in the last. */
 function deciding() { return Math.min(tick, last - 1); }
 
-function showCats(state, colours) {
+function showAgents(state, colours) {
   const t = deciding(), count = data.actionNames.length;
   for (let who = 0; who < data.agents; who++) {
-    const made = $(`cat${who}`);
-    made.setAttribute("aria-pressed", String(who === cat));
+    const made = $(`agent${who}`);
+    made.setAttribute("aria-pressed", String(who === chosen));
     made.querySelector(".state").textContent = GAME.status(state, who);
     const face = made.querySelector(".name canvas");
     face.width = face.height = 52;
-    drawCat(face.getContext("2d"), 0, 0, 52, who, data, state.holder === who);
+    GAME.face(face.getContext("2d"), 52, data, state, who);
     const bars = made.querySelector(".bars").children;
     const action = Number(data.actions[t][who]);
-    const waits = state.cats[who].status !== 0;
+    const waits = GAME.waits(state, who);
     for (let k = 0; k < count; k++) {
       const share = waits ? 0 : probabilities
         ? probabilities[(t * data.agents + who) * count + k] / 255 : Number(k === action);
@@ -276,11 +304,10 @@ function showView(state, colours) {
   const { rows, columns } = GAME.viewShape;
   const aspect = apart ? GAME.channelRows / (2 * columns + 2) : rows / columns;
   const pen = sized($("window"), aspect);
-  (apart ? GAME.drawChannels : GAME.drawWindow)(pen, data, state, cat, colours);
-  const waits = state.cats[cat].status !== 0;
-  $("viewtext").textContent = waits
-    ? `Cat ${cat} waits and sees nothing.`
-    : `What cat ${cat} sees: ${columns} columns by ${rows} rows around it.`;
+  (apart ? GAME.drawChannels : GAME.drawWindow)(pen, data, state, chosen, colours);
+  $("viewtext").textContent = GAME.waits(state, chosen)
+    ? `The ${AGENT} ${chosen} waits and sees nothing.`
+    : GAME.viewText(data, chosen);
 }
 
 function showLedger() {
@@ -330,7 +357,7 @@ function faster(by) {
   choice.selectedIndex = Math.max(0, Math.min(choice.options.length - 1, choice.selectedIndex + by));
 }
 function choose(who) {
-  if (who < data.agents) { cat = who; show(); }
+  if (who < data.agents) { chosen = who; show(); }
 }
 function setTheme(name) {
   document.documentElement.dataset.theme = name;

@@ -111,7 +111,7 @@ def test_the_end_is_shown(opened: Any) -> None:
     page.keyboard.press("End")
     assert page.inner_text("#caption") == f"tick {replay.num_ticks}: cat 1 was shot by cat 0."
     assert "lost" in page.inner_text("#facts") and "shot" in page.inner_text("#facts")
-    assert "dead" in page.inner_text("#cat1")
+    assert "dead" in page.inner_text("#agent1")
     assert "1" not in page.evaluate("player.state()").split("\n")[0]
 
 
@@ -149,7 +149,7 @@ def test_it_is_played_by_buttons_and_keys(opened: Any) -> None:
     page.wait_for_timeout(100)
     assert tick() == stopped
     page.keyboard.press("3")
-    assert page.get_attribute("#cat2", "aria-pressed") == "true"
+    assert page.get_attribute("#agent2", "aria-pressed") == "true"
     assert "cat 2" in page.inner_text("#viewtext")
     page.keyboard.press("c")
     assert page.is_checked("#channels")
@@ -164,10 +164,12 @@ def test_probabilities_and_values_are_the_replays(opened: Any) -> None:
     page = opened(replay)
     page.evaluate("player.seek(3)")
     for cat in range(4):
-        shares = [float(one) for one in page.locator(f"#cat{cat} .share").all_inner_texts() if one]
+        shares = [
+            float(one) for one in page.locator(f"#agent{cat} .share").all_inner_texts() if one
+        ]
         if shares:
             assert shares == pytest.approx(replay.probabilities[3, cat], abs=0.006)
-        said = page.inner_text(f"#cat{cat} .value span")
+        said = page.inner_text(f"#agent{cat} .value span")
         assert float(said.split()[-1]) == pytest.approx(float(replay.values[3, cat]), abs=0.006)
 
 
@@ -176,8 +178,8 @@ def test_without_thoughts_only_actions_are_shown(opened: Any) -> None:
     page = opened(replay)
     assert page.locator(".value").count() == 0
     for cat, action in enumerate(replay.actions[0]):
-        assert page.locator(f"#cat{cat} .taken").inner_text() == PicoPark.action_names[action]
-        assert "".join(page.locator(f"#cat{cat} .share").all_inner_texts()) == ""
+        assert page.locator(f"#agent{cat} .taken").inner_text() == PicoPark.action_names[action]
+        assert "".join(page.locator(f"#agent{cat} .share").all_inner_texts()) == ""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -36,7 +36,7 @@ def test_the_terms_are_the_simulators() -> None:
 
 
 def positions(sim: Pong) -> list[Position]:
-    return [sim.position(i) for i in range(sim.num_envs)]
+    return [sim.frame(i) for i in range(sim.num_envs)]
 
 
 def test_serves_are_legal_and_go_to_each_side_alike() -> None:
@@ -125,7 +125,7 @@ def test_a_rally_that_lasts_too_long_is_replayed() -> None:
     sim.reset()
     sim.place(0, Position(vx=1.0, vy=0.0, rally_tick=49, tick=60, touched=(True, True)))
     sim.step(np.zeros((1, 2), np.int32))
-    after = sim.position(0)
+    after = sim.frame(0)
     assert after.rally_tick == 0 and after.x == 0 and after.score == (0, 0) and after.tick == 61
     sim.place(0, Position(vx=1.0, vy=0.0, tick=19_999))
     sim.step(np.zeros((1, 2), np.int32))

@@ -24,6 +24,7 @@ TESTS = (
     "tests/env/test_golden.py",
     "tests/env/test_against_reference.py",
     "tests/env/test_levels.py",
+    "tests/env/test_pong.py",
 )
 
 
