@@ -9,13 +9,13 @@ import ast
 import inspect
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from env.batch import native
+from env.batch import Rewards, native
 from env.pico_park import PicoParkRewards, presets
-
-PAGE = Path(__file__).with_name("02-pico-park.md")
+from env.pong import PongRewards
 
 
 def field_docs(kind: type) -> dict[str, str]:
@@ -28,16 +28,20 @@ def field_docs(kind: type) -> dict[str, str]:
     return found
 
 
-def rewards_table() -> str:
-    """Terms with defaults, `blog` values and the ranges that sweeps draw from."""
-    docs = field_docs(PicoParkRewards)
-    lines = ["| term | pays | default | `blog` | swept |", "|---|---|---|---|---|"]
-    for name in (*PicoParkRewards.terms(), "team_share"):
-        one = next(one for one in fields(PicoParkRewards) if one.name == name)
-        low, high = PicoParkRewards.sweep_range(name)
+def rewards_table(kind: type[Rewards]) -> str:
+    """Terms with defaults, `blog` values where there are some, and the ranges that sweeps draw
+    from."""
+    docs = field_docs(kind)
+    known = {one.name: one for one in fields(kind)}
+    has_blog = all("blog" in one.metadata for one in known.values())
+    lines = ["| term | pays | default | " + ("`blog` | " if has_blog else "") + "swept |"]
+    lines.append("|---" * (5 if has_blog else 4) + "|")
+    for name in (*kind.terms(), "team_share"):
+        given = known[name].metadata
+        blog = f"{given['blog']:g} | " if has_blog else ""
         lines.append(
-            f"| `{name}` | {docs[name]} | {one.default:g} | {one.metadata['blog']:g} | "
-            f"{low:g} to {high:g} |"
+            f"| `{name}` | {docs[name]} | {known[name].default:g} | {blog}"
+            f"{given['low']:g} to {given['high']:g} |"
         )
     return "\n".join(lines)
 
@@ -54,13 +58,25 @@ def presets_table() -> str:
     return "\n".join(lines)
 
 
-def rendered(page: str) -> str:
-    """The page with both tables as the code has them now."""
-    for name, table in (("rewards", rewards_table()), ("presets", presets_table())):
+def rendered(path: Path) -> str:
+    """A page with its tables as the code has them now."""
+    page = path.read_text()
+    for name, table in PAGES[path]().items():
         pattern = rf"(<!-- {name}:.*?-->\n).*?(<!-- /{name} -->)"
         page = re.sub(pattern, lambda m, t=table: f"{m[1]}{t}\n{m[2]}", page, flags=re.DOTALL)
     return page
 
 
+FOLDER = Path(__file__).parent
+PAGES: dict[Path, Callable[[], dict[str, str]]] = {
+    FOLDER / "02-pico-park.md": lambda: {
+        "rewards": rewards_table(PicoParkRewards),
+        "presets": presets_table(),
+    },
+    FOLDER / "12-pong.md": lambda: {"rewards": rewards_table(PongRewards)},
+}
+
+
 if __name__ == "__main__":
-    PAGE.write_text(rendered(PAGE.read_text()))
+    for path in PAGES:
+        path.write_text(rendered(path))

@@ -1,6 +1,6 @@
 /* pong.h - Pong: two paddles, one ball, in coordinates or pixels.
  *
- * The rules are told in docs/13-pong.md. Lengths are units of a court of 800 x 400 whose middle is
+ * The rules are told in docs/12-pong.md. Lengths are units of a court of 800 x 400 whose middle is
  * the origin, x to the right, y up; so mirroring is negation, and exact. All arithmetic is float32
  * without contraction and sqrt the only function: one (config, level, actions) gives one history
  * on every compiler and machine. Seat 0 is the left one, seat 1 the right one.
