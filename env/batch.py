@@ -134,7 +134,8 @@ class BatchedGame:
     """
 
     name: ClassVar[str]
-    parts: ClassVar[tuple[ObservationPart, ...]]
+    parts: tuple[ObservationPart, ...]
+    """Of an observation; where a config decides them, the class has its default's."""
     action_names: ClassVar[tuple[str, ...]]
     ablations: ClassVar[Mapping[str, Ablation]] = {}
     """What can be hidden from agents by name, to see whether they use it."""

@@ -223,6 +223,14 @@ class Position:
     """Ticks played."""
 
 
+def _part_of(observation: Observation, frames: int) -> ObservationPart:
+    if observation == "pixels":
+        shape: tuple[int, ...] = (frames, NUM_PIXELS, NUM_PIXELS)
+        return ObservationPart(name="pixels", shape=shape, dtype=np.uint8, low=0, high=255)
+    shape = (frames, len(COORDINATES))
+    return ObservationPart(name="coordinates", shape=shape, dtype=np.float32, low=-1, high=1)
+
+
 class Pong(BatchedGame):
     """Games of Pong, all stepped by one call.
 
@@ -233,6 +241,7 @@ class Pong(BatchedGame):
 
     name = "pong"
     action_names = ("stay", "up", "down")
+    parts = (_part_of("coordinates", 1),)
 
     def __init__(
         self,
@@ -252,7 +261,7 @@ class Pong(BatchedGame):
             BadInputError: a number is out of range.
         """
         self.config = config or PongConfig()
-        self.parts = (_part(self.config),)  # type: ignore[misc]
+        self.parts = (_part_of(self.config.observation, self.config.frames),)
         module = native()
         message = module.ffi.new("char[]", module.lib.BATCH_MESSAGE_BYTES)
         if not 0 < num_envs < 1 << 31:
@@ -356,11 +365,3 @@ class Pong(BatchedGame):
                 f"game {i} can't stand so: {position}; reset it first, and keep ball, paddles, "
                 "score and clocks within the court and the config's limits."
             )
-
-
-def _part(config: PongConfig) -> ObservationPart:
-    if config.observation == "pixels":
-        shape: tuple[int, ...] = (config.frames, NUM_PIXELS, NUM_PIXELS)
-        return ObservationPart(name="pixels", shape=shape, dtype=np.uint8, low=0, high=255)
-    shape = (config.frames, len(COORDINATES))
-    return ObservationPart(name="coordinates", shape=shape, dtype=np.float32, low=-1, high=1)

@@ -4,7 +4,8 @@
                                                +-> concat -> Linear -> LSTM -+-> actor: logits
     global float32 (G,)               -> MLP  -+                             +-> critic: value
 
-With `lstm=False` actor and critic read the joint layer, and only the present view counts.
+With `lstm=False` actor and critic read the joint layer, and only the present view counts. Games
+without a grid are read by `models.readers.Reader` in place of CNN, MLP and joint layer.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from models.config import ModelConfig, parse_grid_channels
 from models.encoders import build_encoder
 from models.lstm import State, unroll, zero_state
+from models.readers import Reader
 
 EPISODE_START = "episode_start"
 """Key of a batch: bool, (B, T) or (B,), true where a step is the first of its episode. Without it
@@ -34,8 +36,9 @@ class RecurrentActorCritic(TorchRLModule, ValueFunctionAPI):
     """Actor-critic with a CNN and an optional LSTM, for RLlib's new API stack.
 
     The observation space is a Dict of `grid`, uint8 (C, height, width), and `global`, float32
-    (G,); the action space is Discrete. ``model_config`` holds the fields of `ModelConfig` and the
-    environment's channels under `GRID_CHANNELS`.
+    (G,), or without a grid of numbers and pictures, see `models.readers`; the action space is
+    Discrete. ``model_config`` holds the fields of `ModelConfig` and, with a grid, the environment's
+    channels under `GRID_CHANNELS`.
 
     A batch holds, with or without the axis T:
 
@@ -65,9 +68,24 @@ class RecurrentActorCritic(TorchRLModule, ValueFunctionAPI):
     def setup(self) -> None:
         """Builds the network; RLlib calls it once."""
         config = ModelConfig.from_dict(self.model_config)
-        grid_shape, global_length = _check_observations(self.observation_space)
         num_actions = _check_actions(self.action_space)
         self.settings = config
+        self.reader: Reader | None = None
+        if _has_grid(self.observation_space):
+            self._build_grid_layers(config)
+        else:
+            self.reader = Reader(self.observation_space, config.hidden_size)
+        self.lstm = None
+        embedding_size = config.hidden_size
+        if config.lstm:
+            self.lstm = nn.LSTM(config.hidden_size, config.lstm_size, batch_first=True)
+            embedding_size = config.lstm_size
+        self.actor = nn.Linear(embedding_size, num_actions)
+        self.critic = nn.Linear(embedding_size, 1)
+        self._initialise()
+
+    def _build_grid_layers(self, config: ModelConfig) -> None:
+        grid_shape, global_length = _check_observations(self.observation_space)
         self.encoder = build_encoder(
             config.encoder,
             grid_shape,
@@ -82,14 +100,6 @@ class RecurrentActorCritic(TorchRLModule, ValueFunctionAPI):
             nn.Linear(self.encoder.num_features + config.global_size, config.hidden_size),
             nn.ReLU(inplace=True),
         )
-        self.lstm = None
-        embedding_size = config.hidden_size
-        if config.lstm:
-            self.lstm = nn.LSTM(config.hidden_size, config.lstm_size, batch_first=True)
-            embedding_size = config.lstm_size
-        self.actor = nn.Linear(embedding_size, num_actions)
-        self.critic = nn.Linear(embedding_size, 1)
-        self._initialise()
 
     def get_initial_state(self) -> State:
         """State that an episode starts with, without the batch axis: `h` and `c`, zeros (L,).
@@ -167,18 +177,21 @@ class RecurrentActorCritic(TorchRLModule, ValueFunctionAPI):
         self, observations: Mapping[str, Tensor], states: State, episode_start: Tensor | None
     ) -> tuple[Tensor, State]:
         """What actor and critic read, float32 (B, [T,] L), and the states after the last step."""
-        grid, global_vector = observations["grid"], observations["global"]
-        leading = grid.shape[:-3]
+        if self.reader is not None:
+            leading = self.reader.leading(observations)
+        else:
+            leading = observations["grid"].shape[:-3]
         if len(leading) not in (1, 2):
+            name, first = next(iter(observations.items()))
             raise ValueError(
-                f"the grid arrives with shape {tuple(grid.shape)}: give it a batch axis, and a"
+                f"the {name} arrives with shape {tuple(first.shape)}: give it a batch axis, and a"
                 " time axis behind it or none."
             )
         is_bfloat16 = self.settings.precision == "bfloat16"
-        with torch.autocast(grid.device.type, torch.bfloat16, enabled=is_bfloat16):
-            grid_features = self.encoder(grid.reshape(-1, *grid.shape[-3:]))
-            global_features = self.global_net(global_vector.reshape(-1, global_vector.shape[-1]))
-            features = self.joint(torch.cat([grid_features, global_features], -1))
+        device = next(iter(observations.values())).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=is_bfloat16):
+            read = self._read_grid if self.reader is None else self.reader
+            features = read(observations)
         features = features.float().view(*leading, -1)
         if self.lstm is None:
             return features, {}
@@ -199,6 +212,14 @@ class RecurrentActorCritic(TorchRLModule, ValueFunctionAPI):
         start = None if episode_start is None else episode_start[:, None]
         outputs, states = self.unroll(features[:, None], states, start)
         return outputs[:, 0], states
+
+    def _read_grid(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """What CNN and MLP find, joined: (N, hidden_size), leading axes made one."""
+        grid, global_vector = observations["grid"], observations["global"]
+        grid_features = self.encoder(grid.reshape(-1, *grid.shape[-3:]))
+        global_features = self.global_net(global_vector.reshape(-1, global_vector.shape[-1]))
+        features: Tensor = self.joint(torch.cat([grid_features, global_features], -1))
+        return features
 
     def _value(self, embeddings: Tensor) -> Tensor:
         return self.critic(embeddings).squeeze(-1)
@@ -227,11 +248,21 @@ class RecurrentActorCritic(TorchRLModule, ValueFunctionAPI):
             self.lstm.bias_ih_l0[self.lstm.hidden_size : 2 * self.lstm.hidden_size] = 1.0
 
 
+def _has_grid(space: gym.Space[Any]) -> bool:
+    """Whether the game shows a grid; without, its parts must be numbers or pictures."""
+    if not isinstance(space, gym.spaces.Dict) or not space.spaces:
+        raise ValueError(
+            f"the observation space is {space}: this model reads a Dict with 'grid' and 'global',"
+            " or of numbers and pictures."
+        )
+    return "grid" in space.spaces
+
+
 def _check_observations(space: gym.Space[Any]) -> tuple[tuple[int, int, int], int]:
     """Shape of the grid and length of the global vector."""
-    parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {}
-    grid, global_vector = parts.get("grid"), parts.get("global")
-    if grid is None or global_vector is None:
+    parts = dict(space.spaces)  # type: ignore[attr-defined]
+    grid, global_vector = parts["grid"], parts.get("global")
+    if global_vector is None:
         raise ValueError(
             f"the observation space is {space}: this model reads a Dict with 'grid' and 'global'."
         )
