@@ -79,8 +79,9 @@ class TrackingServer:
     def _answers(self) -> bool:
         import requests
 
-        with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{self.uri}/health", timeout=2).status_code == 200
+        with contextlib.suppress(requests.RequestException), requests.Session() as session:
+            session.trust_env = False
+            return session.get(f"{self.uri}/health", timeout=2).status_code == 200
         return False
 
     def stop(self) -> None:

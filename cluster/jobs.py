@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import queue
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,8 @@ STUDY = "clowder_study"
 """Key of a job's metadata: the study that it runs."""
 TIMEOUT_S = 10.0
 """How long a server may take to answer, seconds."""
+QUIET_S = 30.0
+"""A job that has said nothing for so long is asked after, seconds."""
 GONE_S = 180.0
 """A cluster that hasn't answered for so long is taken to be gone, seconds."""
 CHATTY = (
@@ -101,11 +105,13 @@ def nodes(address: str, token_path: Path | None = None) -> list[dict[str, Any]]:
     if not token and path.is_file():
         token = path.read_text(encoding="utf-8").strip()
     try:
-        answer = requests.get(
-            f"{address.rstrip('/')}/nodes?view=summary",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=TIMEOUT_S,
-        )
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy sees the token, no .netrc replaces it
+            answer = session.get(
+                f"{address.rstrip('/')}/nodes?view=summary",
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+                timeout=TIMEOUT_S,
+            )
         found = answer.json()["data"]["summary"]
         return [one["raylet"] for one in found if one["raylet"].get("state") == "ALIVE"]
     except (requests.RequestException, OSError, ValueError, KeyError, TypeError):
@@ -143,21 +149,39 @@ def is_over(status: str) -> bool:
 
 
 def follow(client: Any, job: str, show: Callable[[str], None]) -> str:
-    """Passes a job's output on until it ends; a connection that breaks is made again.
+    """Passes a job's output on until it ends; a connection that breaks, or falls silent with a
+    cluster that doesn't answer, is made again.
 
     Returns:
         The status that it ended with.
 
     Raises:
-        BadInputError: the cluster has not answered for GONE_S.
+        BadInputError: the cluster has not answered for GONE_S, knows no such job any more, or wants
+            another token.
     """
+    import aiohttp
+    from ray.exceptions import AuthenticationError
+
     num_shown, silent_since = 0, None
+
+    def ask() -> str:
+        return str(_within(TIMEOUT_S, lambda: client.get_job_status(job)).value)
 
     async def tail() -> None:
         """The output from its beginning, which is how Ray sends it, without what was shown."""
         nonlocal num_shown
-        position = 0
-        async for text in client.tail_job_logs(job):
+        position, texts = 0, client.tail_job_logs(job)
+        while True:
+            coming = asyncio.ensure_future(anext(texts, None))
+            # Ray sets no time limit: whoever was cut off without a word would wait for good.
+            while not (await asyncio.wait({coming}, timeout=QUIET_S))[0]:
+                try:
+                    ask()
+                except BaseException:
+                    coming.cancel()
+                    raise
+            if (text := coming.result()) is None:
+                return
             new = text[max(0, num_shown - position) :]
             position += len(text)
             if new:
@@ -167,11 +191,21 @@ def follow(client: Any, job: str, show: Callable[[str], None]) -> str:
     while True:
         try:
             asyncio.run(tail())
-            status = str(client.get_job_status(job).value)
+            status = ask()
             if is_over(status):
                 return status
             silent_since = None
-        except (OSError, RuntimeError) as error:  # requests' and aiohttp's are OSErrors
+        except AuthenticationError as error:
+            raise BadInputError(
+                f"the cluster refuses this token now ({_first_line(error)}); put its new one into "
+                "the file that RAY_AUTH_TOKEN_PATH names, and attach again."
+            ) from error
+        except (OSError, RuntimeError, aiohttp.ClientError) as error:
+            if _knows_nothing_of(client, job):
+                raise BadInputError(
+                    f"the cluster knows no job {job} any more (its head was started anew?); submit "
+                    "the same again, it goes on from the study's storage."
+                ) from error
             silent_since = silent_since or time.monotonic()
             if time.monotonic() - silent_since > GONE_S:
                 raise BadInputError(
@@ -180,6 +214,41 @@ def follow(client: Any, job: str, show: Callable[[str], None]) -> str:
                     "again to another one, it goes on from the study's storage."
                 ) from error
         time.sleep(1.0)
+
+
+def _knows_nothing_of(client: Any, job: str) -> bool:
+    """Whether the cluster answers, and has no such job."""
+    try:
+        _within(TIMEOUT_S, lambda: client.get_job_status(job))
+    except RuntimeError as error:
+        return "status code 404" in str(error)
+    except Exception:  # no answer, or another one
+        return False
+    return False
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What a call returns or raises; Ray's client has no time limits of its own.
+
+    Raises:
+        TimeoutError: it hasn't returned in time; its thread is left behind.
+    """
+    found: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
+
+    def run() -> None:
+        try:
+            found.put((call(), None))
+        except BaseException as error:
+            found.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        value, error = found.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer in {seconds:.0f} s") from None
+    if error is not None:
+        raise error
+    return value
 
 
 def _first_line(error: BaseException) -> str:

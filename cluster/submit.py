@@ -164,7 +164,7 @@ def _follow(client: Any, job: str, address: str, *, is_stopping: bool = False) -
         _tell_how(job, address)
         return EXIT_INTERRUPTED
     print(f"{job} has ended: {status.lower()}")
-    if status == "SUCCEEDED" or is_stopping:
+    if status == "SUCCEEDED" or (is_stopping and status == "STOPPED"):
         return 0
     if status == "STOPPED":
         return EXIT_INTERRUPTED

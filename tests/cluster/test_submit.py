@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
 
 import clowder
@@ -25,6 +28,8 @@ class Server:
         self.says = ["running\n", "[0:01] 1/2 trials done\n"]
         self.ends = "SUCCEEDED"
         self.breaks = 0
+        self.error: Exception = RuntimeError("WebSocket connection closed unexpectedly")
+        self.falls_silent = False
 
     def add(self, job: str, study: str, status: str, start: int = 1000) -> None:
         self.jobs[job] = SimpleNamespace(
@@ -49,6 +54,10 @@ class Server:
         return self.jobs[job]
 
     def get_job_status(self, job: str) -> Any:
+        if job not in self.jobs:
+            raise RuntimeError("Request failed with status code 404: Job one does not exist")
+        if self.falls_silent:
+            raise ConnectionError("no route to host")
         return self.jobs[job].status
 
     def stop_job(self, job: str) -> None:
@@ -58,7 +67,9 @@ class Server:
         for index, text in enumerate(self.says):
             if index and self.breaks:
                 self.breaks -= 1
-                raise RuntimeError("WebSocket connection closed unexpectedly")
+                raise self.error
+            if self.falls_silent and index:
+                await asyncio.sleep(3600)
             yield text
         self.jobs[job].status.value = self.ends
 
@@ -169,12 +180,62 @@ def test_the_exit_status_is_the_jobs(
     )
 
 
-def test_a_broken_connection_is_made_again_and_nothing_is_shown_twice(server: Server) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("WebSocket connection closed unexpectedly"),
+        aiohttp.ServerDisconnectedError(),  # a tunnel whose other end is gone
+        aiohttp.WSServerHandshakeError(None, (), status=500),  # type: ignore[arg-type]
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_broken_connection_is_made_again_and_nothing_is_shown_twice(
+    server: Server, error: Exception
+) -> None:
     server.add("one", "study", "RUNNING")
-    server.breaks = 2
+    server.breaks, server.error = 2, error
     shown: list[str] = []
     assert jobs.follow(server, "one", shown.append) == "SUCCEEDED"
     assert "".join(shown) == "".join(server.says)
+
+
+def test_who_was_cut_off_without_a_word_asks_and_connects_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "QUIET_S", 0.05)
+    server.add("one", "study", "RUNNING")
+    server.falls_silent = True
+    real = jobs._within
+
+    def comes_back(seconds: float, call: Any) -> Any:
+        try:
+            return real(seconds, call)
+        finally:
+            server.falls_silent = False
+
+    monkeypatch.setattr(jobs, "_within", comes_back)
+    shown: list[str] = []
+    assert jobs.follow(server, "one", shown.append) == "SUCCEEDED"
+    assert "".join(shown) == "".join(server.says)
+
+
+def test_a_call_without_an_answer_is_given_up() -> None:
+    with pytest.raises(TimeoutError, match="no answer in 0 s"):
+        jobs._within(0.05, lambda: threading.Event().wait(5))
+    with pytest.raises(ValueError, match="mine"):
+        jobs._within(5, lambda: int("mine"))
+
+
+def test_a_head_that_was_started_anew_knows_the_job_no_more(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.add("one", "study", "RUNNING")
+    server.breaks = 10**6
+    found = server.jobs["one"]
+    server.list_jobs = lambda: [found]  # type: ignore[method-assign]
+    del server.jobs["one"]
+    assert run("attach", "one") == 2
+    assert "knows no job one any more" in capsys.readouterr().err
 
 
 def test_a_cluster_that_is_gone_is_not_waited_for(

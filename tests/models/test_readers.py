@@ -46,5 +46,5 @@ def test_pongs_observations_are_read(observation: Any, lstm: bool) -> None:
 
 def test_what_cant_be_read_is_refused() -> None:
     odd = gym.spaces.Dict({"tiles": gym.spaces.Box(0, 9, (4, 4), np.uint8)})
-    with pytest.raises(ValueError, match="part 'tiles' is .*give float32 numbers, a uint8 picture"):
+    with pytest.raises(ValueError, match="give float32 numbers, a uint8 picture"):
         build(odd)
