@@ -10,19 +10,20 @@ The nodes are a lab's (cluster/lab.py) on this machine, tracked by an MLflow ser
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.cluster_stage import PATIENCE_S, ROOT, Stage, Sweep, staged
+from benchmarks.cluster_stage import PATIENCE_S, ROOT, Stage, Sweep, staged, wait_until
 from benchmarks.measure import Bar, machine, report
 from cluster.lab import Options, without_ray
 from experiments.history import HISTORY_FILE, read_rows
@@ -35,6 +36,14 @@ NUM_GROWN = 40
 GROWTH_BAR = 1.25
 """What a trial adds in the second half, over what one adds in the first, at most: no faster than
 linearly, with room for what comes in pages and blocks."""
+FLOORS_KB = {"tracking": 10.0, "storage": 10.0, "driver": 50.0}
+"""Slopes below these count as these, kB a trial."""
+FIRST = 5
+"""Trials that have ended when the first half begins."""
+MIN_POINTS = 6
+"""Of each half, to have a slope."""
+GROWTH_PATIENCE_S = 1200.0
+"""How long the forty trials may take, seconds."""
 SPEED_FLAGS = {
     "evaluation.every-env-steps": "1000000",
     "evaluation.num-final-levels": "16",
@@ -48,9 +57,10 @@ SPEED_FLAGS = {
 
 
 def rate(study: Path) -> float:
-    """Env steps a second of a study's trials together, while all of them train."""
+    """Env steps a second of a study's trials together, while all of them train, by the clock of the
+    driver, which writes down when it hears of them."""
     trials = [
-        [(row["timestamp_s"], row["env_steps"]) for row in _timed(one.parent)]
+        [(row["heard_s"], row["env_steps"]) for row in read_rows(one.parent)]
         for one in study.glob(f"*/*/{HISTORY_FILE}")
     ]
     begin, end = max(one[0][0] for one in trials), min(one[-1][0] for one in trials)
@@ -61,29 +71,20 @@ def rate(study: Path) -> float:
     return total / (end - begin)
 
 
-def _timed(folder: Path) -> list[dict[str, float]]:
-    """Reports of a trial with the time since its start in place of the clock's whole seconds."""
-    rows = read_rows(folder)
-    # Tune's `timestamp` has whole seconds; `time_total_s` is exact, but counts from the start.
-    began = rows[0]["timestamp"] - rows[0]["time_total_s"]
-    return [
-        {"timestamp_s": began + row["time_total_s"], "env_steps": row["env_steps"]} for row in rows
-    ]
-
-
 def speed() -> Bar:
-    """Interleaved pairs of two local trials and two on one-core nodes; wall time."""
+    """Pairs of two local trials, on a machine without a cluster, and two on one-core nodes, in
+    turns; wall time."""
     ratios = []
     flags = [text for name, value in SPEED_FLAGS.items() for text in (f"--{name}", value)]
-    with staged(Options(workers=2, cpus=1)) as stage:
-        for pair in range(PAIRS):
-            here, there = _local(flags), _remote(stage, f"speed{pair}", flags)
-            ratios.append(there / here)
-            print(
-                f"pair {pair + 1}: {here:,.0f} env steps a second here, {there:,.0f} on two "
-                f"one-core nodes, {ratios[-1]:.2f}",
-                flush=True,
-            )
+    for pair in range(PAIRS):
+        sides = {"here": lambda: _local(flags), "there": lambda: _remote(flags)}
+        found = {name: sides[name]() for name in sorted(sides, reverse=bool(pair % 2))}
+        ratios.append(found["there"] / found["here"])
+        print(
+            f"pair {pair + 1}: {found['here']:,.0f} env steps a second here, "
+            f"{found['there']:,.0f} on two one-core nodes, {ratios[-1]:.2f}",
+            flush=True,
+        )
     return Bar(
         name="two one-core nodes over two local trials, env steps a second",
         value=statistics.median(ratios),
@@ -105,11 +106,12 @@ def _local(flags: list[str]) -> float:
         return rate(Path(folder) / "meadow")
 
 
-def _remote(stage: Stage, study: str, flags: list[str]) -> float:
-    sweep = Sweep(stage, study, *flags, recipe="meadow")
-    if status := sweep.end(sweep.submit()):
-        sys.exit(f"the sweep on nodes ended with {status}: {' / '.join(sweep.said()[-8:])}")
-    return rate(sweep.folder)
+def _remote(flags: list[str]) -> float:
+    with staged(Options(workers=2, cpus=1)) as stage:
+        sweep = Sweep(stage, "speed", *flags, recipe="meadow")
+        if status := sweep.end(sweep.submit()):
+            sys.exit(f"the sweep on nodes ended with {status}: {' / '.join(sweep.said()[-8:])}")
+        return rate(sweep.folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +125,6 @@ class Size:
     """Bytes of the study's folder."""
     driver: float
     """Bytes of the driver's memory."""
-    num_reports: int
-    """Of all trials together."""
     driver_cpu_s: float
     """CPU time of the driver so far, seconds."""
     server_cpu_s: float
@@ -142,36 +142,51 @@ def growth() -> list[Bar]:
     with staged(Options(workers=2, cpus=1)) as stage:
         sweep = Sweep(stage, "growth", *flags)
         client = sweep.submit()
-        while client.poll() is None:
+
+        def has_ended() -> bool:
+            """Notes the sizes each time that a trial has ended."""
             ended = sum(one[-1] >= 1024 for one in sweep.rows().values() if one)
             if ended > (sizes[-1].num_trials if sizes else 0) and sweep.driver_pids():
-                sizes.append(_size(stage, sweep, ended))
-            time.sleep(0.5)
+                with contextlib.suppress(OSError):  # a process that ended meanwhile
+                    sizes.append(_size(stage, sweep, ended))
+            return client.poll() is not None
+
+        wait_until(has_ended, "forty trials", sweep.output, patience_s=GROWTH_PATIENCE_S)
         if client.returncode:
             sys.exit(f"the sweep ended with {client.returncode}: {' / '.join(sweep.said()[-8:])}")
-    begin, end = sizes[0], sizes[-1]
-    num_reports = end.num_reports - begin.num_reports
-    driver_ms = 1e3 * (end.driver_cpu_s - begin.driver_cpu_s) / num_reports
-    server_ms = 1e3 * (end.server_cpu_s - begin.server_cpu_s) / num_reports
-    print(
-        f"a report takes {driver_ms:.0f} ms of the driver's CPU time and {server_ms:.0f} ms of "
-        f"MLflow's; {num_reports / (end.num_trials - begin.num_trials):.0f} reports a trial"
-    )
+    return judge_growth(sizes)
+
+
+def judge_growth(sizes: Sequence[Size]) -> list[Bar]:
+    """What a trial adds in the second half of the trials against the first.
+
+    The first four pay for what is made once, and belong to neither. What stays below its floor
+    counts as the floor: a slope near nothing has no ratio.
+    """
+    begin = next(one for one in sizes if one.num_trials >= FIRST)
+    end = sizes[-1]
+    count = end.num_trials - begin.num_trials
+    for name, seconds in (
+        ("the driver's", end.driver_cpu_s - begin.driver_cpu_s),
+        ("MLflow's server's", end.server_cpu_s - begin.server_cpu_s),
+    ):
+        print(f"a trial takes {seconds / count:.2f} s of {name} CPU time, all in")
     bars = []
-    for name in ("tracking", "storage", "driver"):
+    for name, floor_kb in FLOORS_KB.items():
         x = np.array([one.num_trials for one in sizes], float)
         y = np.array([getattr(one, name) for one in sizes]) / 1e3
-        # The first trials pay for what is made once; both halves begin after them.
-        first, second = (x > 4) & (x <= NUM_GROWN / 2), x > NUM_GROWN / 2
-        slopes = [float(np.polyfit(x[part], y[part], 1)[0]) for part in (first, second)]
+        halves = (x >= FIRST) & (x <= NUM_GROWN / 2), x > NUM_GROWN / 2
+        if min(part.sum() for part in halves) < MIN_POINTS:
+            sys.exit(f"only {len(x)} of {NUM_GROWN} trials were caught at their end; repeat it.")
+        first, second = (float(np.polyfit(x[part], y[part], 1)[0]) for part in halves)
         print(
-            f"{name}: {y[-1]:,.0f} kB after {x[-1]:.0f} trials; a trial adds {slopes[0]:,.0f} kB "
-            f"in the first half, {slopes[1]:,.0f} kB in the second"
+            f"{name}: {y[-1]:,.0f} kB after {x[-1]:.0f} trials; a trial adds {first:,.0f} kB in "
+            f"the first half, {second:,.0f} kB in the second"
         )
         bars.append(
             Bar(
                 name=f"{name}: a trial of the second half over one of the first",
-                value=slopes[1] / slopes[0],
+                value=max(second, floor_kb) / max(first, floor_kb),
                 bar=GROWTH_BAR,
                 at_most=True,
             )
@@ -183,12 +198,13 @@ def _size(stage: Stage, sweep: Sweep, ended: int) -> Size:
     pages = sum(
         int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in sweep.driver_pids()
     )
+    server = stage.server.folder
     return Size(
         num_trials=ended,
-        tracking=_bytes_in(stage.server.folder),
-        storage=_bytes_in(sweep.folder),
+        tracking=_bytes_in(server.glob("mlflow.db*"))
+        + _bytes_in((server / "artifacts").rglob("*")),
+        storage=_bytes_in(sweep.folder.rglob("*")),
         driver=pages * os.sysconf("SC_PAGE_SIZE"),
-        num_reports=sum(len(one) for one in sweep.rows().values()),
         driver_cpu_s=_cpu_s(sweep.driver_pids()),
         server_cpu_s=_cpu_s(stage.server.pids()),
     )
@@ -203,9 +219,9 @@ def _cpu_s(pids: Sequence[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _bytes_in(folder: Path) -> int:
+def _bytes_in(paths: Iterable[Path]) -> int:
     total = 0
-    for path in folder.rglob("*"):
+    for path in paths:
         try:
             total += path.stat().st_size if path.is_file() else 0
         except OSError:  # a checkpoint that has been replaced meanwhile
@@ -219,6 +235,7 @@ def main() -> int:
     parser.add_argument("what", nargs="?", choices=("speed", "growth"))
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bar is missed")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and everything is taken down
     print(machine())
     bars = [speed()] if given.what in (None, "speed") else []
     bars += growth() if given.what in (None, "growth") else []

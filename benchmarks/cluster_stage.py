@@ -7,10 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.outcomes import (
@@ -23,7 +22,7 @@ from benchmarks.outcomes import (
     said,
 )
 from cluster.lab import Lab, Options, without_ray
-from cluster.machines import Machine
+from cluster.machines import Machine, folder_of
 from cluster.ports import free_port
 from experiments.cli import EXIT_USAGE
 from experiments.history import HISTORY_FILE, read_rows
@@ -120,6 +119,19 @@ class Stage:
     """Of results and of what clients said; removed at the end."""
     small: Path | None
     """A file system of `SMALL_BYTES`, where it could be made."""
+    clients: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    """Every one that was started."""
+
+    def start_afresh(self) -> None:
+        """Ends whatever a fault has left running: clients, jobs, nodes; then all nodes are on."""
+        for client in self.clients:
+            client.kill()
+            client.wait()
+        for machine in self.lab.machines:
+            machine.power_off()
+        for machine in self.lab.machines:
+            self.lab.on(machine)
+        self.lab.wait()
 
 
 class Sweep:
@@ -167,7 +179,7 @@ class Sweep:
 
     def client(self, *words: str) -> subprocess.Popen[bytes]:
         """A `clowder submit` of those words in a process of its own."""
-        return subprocess.Popen(
+        started = subprocess.Popen(
             [sys.executable, "clowder.py", "submit", *words],
             cwd=self.tree,
             env={
@@ -179,6 +191,8 @@ class Sweep:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self.stage.clients.append(started)
+        return started
 
     def rows(self) -> dict[str, list[int]]:
         """Env steps of every report, in the order in which they were written, of each trial."""
@@ -200,7 +214,8 @@ class Sweep:
         return min((one[-1] for one in self.rows().values() if one), default=0)
 
     def wait_for(self, env_steps: int) -> None:
-        """Until a trial has reported that many.
+        """Until a trial has reported that many, and every other whose process runs has reported,
+        so that whichever is struck is known.
 
         Raises:
             TimeoutError: the client has ended before.
@@ -209,7 +224,10 @@ class Sweep:
         def is_there() -> bool:
             if self._client is not None and self._client.poll():
                 raise TimeoutError(f"the client has ended: {' / '.join(self.said()[-8:])}")
-            return any(one[-1] >= env_steps for one in self.rows().values() if one)
+            under_way = [one[-1] for one in self.rows().values() if one and one[-1] < ENV_STEPS]
+            return max(under_way, default=0) >= env_steps and len(under_way) >= len(
+                self.trial_processes()
+            )
 
         self.wait(is_there, f"{env_steps:,} env steps")
 
@@ -228,13 +246,27 @@ class Sweep:
 
         wait_until(look, f"{self.study}: {what}", self.output)
 
-    def recovery(self, struck: float) -> float:
-        """Seconds from then until every trial that was under way is where it was and goes on."""
-        goal = {
+    def under_way(self) -> dict[str, int]:
+        """Env steps that every trial will have reported soon that has begun and not ended."""
+        return {
             trial: max(rows) + BATCH
             for trial, rows in self.rows().items()
             if rows and max(rows) < ENV_STEPS
         }
+
+    def recovery(self, struck: float, goal: Mapping[str, int] | None = None) -> float:
+        """Seconds from then until every trial is where it was and goes on.
+
+        Args:
+            struck: time of the fault, of `time.monotonic`.
+            goal: what `under_way` gave then; None: what it gives now.
+
+        Raises:
+            TimeoutError: they never are, or none was under way.
+        """
+        goal = self.under_way() if goal is None else goal
+        if not goal:
+            raise TimeoutError(f"{self.study}: no trial was under way when the fault struck")
 
         def is_back() -> bool:
             rows = self.rows()
@@ -316,23 +348,25 @@ def client_environment(lab: Lab, tree: Path) -> dict[str, str]:
     return without_ray(os.environ) | lab.client_environment | {"PYTHONPATH": str(tree)}
 
 
-def wait_until(is_so: Callable[[], bool], what: str, output: Path) -> None:
+def wait_until(
+    is_so: Callable[[], bool], what: str, output: Path, patience_s: float = PATIENCE_S
+) -> None:
     """
     Raises:
         TimeoutError: it never was.
     """
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + patience_s
     while not is_so():
         if time.monotonic() > end:
             words = output.read_text(errors="replace")[-3000:] if output.exists() else ""
-            raise TimeoutError(f"waited {PATIENCE_S:.0f} s for {what}: {words}")
+            raise TimeoutError(f"waited {patience_s:.0f} s for {what}: {words}")
         time.sleep(0.1)
 
 
 @contextlib.contextmanager
 def staged(options: Options) -> Iterator[Stage]:
     """A stage, taken down at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="clowder-faults-"))
+    folder = folder_of("stage-")
     small = folder / "small"
     small.mkdir()
     # Before the nodes start: each has mounts of its own from then on.

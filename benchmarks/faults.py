@@ -53,7 +53,7 @@ class Run:
         self.flags = flags
         self.mode = mode
         self.output = folder / "output.txt"
-        self.mark = f"faults-{os.getpid()}/{folder.name}"
+        self.mark = f"{os.getpid()}/faults/{folder.name}"
 
     def start(self) -> subprocess.Popen[bytes]:
         """Starts it, or starts it again: the same command, as a user would."""

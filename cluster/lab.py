@@ -12,16 +12,23 @@ from __future__ import annotations
 
 import os
 import secrets
+import select
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import jobs
-from cluster.machines import Loopback, Machine, Namespaces, clean, why_no_namespaces
+from cluster.machines import (
+    Loopback,
+    Machine,
+    Namespaces,
+    clean,
+    folder_of,
+    why_no_namespaces,
+)
 from cluster.ports import free_ports
 from env.errors import BadInputError, unknown_name
 from experiments.cli import EXIT_INTERRUPTED, EXIT_USAGE
@@ -73,7 +80,8 @@ class Lab:
         self._network: Namespaces | Loopback = (
             Loopback(names) if self._why_loopback else Namespaces(names)
         )
-        self.folder = Path(tempfile.mkdtemp(prefix="clw-"))  # short: sockets lie in it
+        self.folder = folder_of("")
+        self._is_closed = False
         self.head, *self.workers = self._network.machines
         self.host_address = self._network.host_address
         self._gcs, self._dashboard, self._client = (
@@ -112,6 +120,11 @@ class Lab:
     def machines(self) -> list[Machine]:
         """The head and the workers."""
         return [self.head, *self.workers]
+
+    @property
+    def head_is_tended(self) -> bool:
+        """Whether a head that ends by itself is started again: only if Redis has what it knew."""
+        return self._redis is not None
 
     @property
     def why_loopback(self) -> str:
@@ -174,8 +187,8 @@ class Lab:
 
     def tend(self) -> None:
         """Starts nodes again that ended by themselves, as a service manager would: a worker does
-        when the cluster has given it up for dead. A head only if Redis has what it knew."""
-        for machine in self.machines if self._redis is not None else self.workers:
+        when the cluster has given it up for dead."""
+        for machine in self.machines if self.head_is_tended else self.workers:
             if machine.has_ended:
                 machine.power_off()
                 self.on(machine)
@@ -214,7 +227,11 @@ class Lab:
         return known[name]
 
     def close(self) -> None:
-        """Powers everything off and removes what it was made of."""
+        """Powers everything off and removes what it was made of; once, since somebody else may
+        have its name from then on."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         for machine in [*self.machines, *([self._redis] if self._redis else [])]:
             machine.power_off()
         self._network.remove()
@@ -222,9 +239,13 @@ class Lab:
 
 
 def without_ray(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment less what is said in it to Ray: this process's token, which the lab's cluster
-    would refuse, among it."""
-    return {name: value for name, value in environment.items() if not name.startswith("RAY_")}
+    """An environment less what is said in it to Ray, such as a token that the lab's cluster would
+    refuse, and less proxies, which don't lead to the lab."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("RAY_") and not name.lower().endswith("_proxy")
+    }
 
 
 def _check(options: Options) -> None:
@@ -295,14 +316,11 @@ def main(words: Sequence[str]) -> int:
         print(f"starting a head and {options.workers} workers: half a minute", flush=True)
         with Lab(options) as lab:
             _introduce(lab)
-            for line in sys.stdin:
+            for line in _lines(lab):
                 try:
                     print(obey(lab, line), flush=True)
                 except BadInputError as error:
                     print(error, flush=True)
-            while not lab.head.has_ended:  # nobody talks to it; it lives until it is told to end
-                lab.tend()
-                time.sleep(1.0)
             print("clowder: the lab's head has ended.", file=sys.stderr)
             return 1
     except BadInputError as error:
@@ -311,6 +329,21 @@ def main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\nthe lab is off")
         return EXIT_INTERRUPTED
+
+
+def _lines(lab: Lab) -> Iterator[str]:
+    """What is typed, for as long as the head lives; meanwhile nodes are tended."""
+    is_open = True
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as typed:
+        while not lab.head.has_ended or lab.head_is_tended:
+            lab.tend()
+            if not is_open:  # nobody talks to it; it lives until it is told to end
+                time.sleep(1.0)
+            elif select.select([typed], [], [], 1.0)[0]:
+                line = typed.readline().decode(errors="replace")
+                is_open = bool(line)
+                if line.strip():
+                    yield line
 
 
 def _introduce(lab: Lab) -> None:

@@ -11,9 +11,11 @@ import contextlib
 import ctypes
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +23,8 @@ from pathlib import Path
 from env.errors import BadInputError
 
 MARK = "CLOWDER_LAB"
-"""Environment variable that says whose machine a process runs on: NETWORK/MACHINE."""
+"""Environment variable that says whose machine a process runs on: OWNER/NETWORK/MACHINE, the owner
+being the id of the process that made it."""
 PREFIX = "clw"
 """Of the names of bridges, namespaces and cables."""
 MAX_NETWORKS = 200
@@ -49,7 +52,7 @@ class Machine:
             cable: this machine's end of it; empty if there is none.
         """
         self.name, self.address = name, address
-        self._mark = f"{network}/{name}"
+        self._mark = f"{os.getpid()}/{network}/{name}"
         self._prefix = tuple(prefix)
         self._cable = cable
         self._process: subprocess.Popen[bytes] | None = None
@@ -185,7 +188,7 @@ class Loopback:
     host_address = "127.0.0.1"
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.name = f"loopback-{os.getpid()}"
+        self.name = f"loopback-{secrets.token_hex(4)}"
         self.machines = [
             Machine(self.name, name, f"127.0.0.{2 + i}") for i, name in enumerate(names)
         ]
@@ -201,7 +204,7 @@ def why_no_namespaces() -> str:
     for tool in ("ip", "unshare"):
         if shutil.which(tool) is None:
             return f"needs {tool} (Debian: apt-get install iproute2 util-linux)"
-    probe = f"{PREFIX}0-probe"
+    probe = f"{PREFIX}0-probe{os.getpid()}"  # of its own: others may ask at the same time
     if not _succeeds("ip", "netns", "add", probe):
         return "this system lets nobody make network namespaces"
     _succeeds("ip", "netns", "del", probe)
@@ -227,29 +230,57 @@ def marked_processes(mark: str) -> Iterator[tuple[int, str]]:
 
 
 def clean() -> list[str]:
-    """Removes what labs that were killed have left; returns what that was.
-
-    A lab that runs is removed with the others.
-    """
-    found = []
+    """Removes what labs and trackers whose process is gone have left; returns what that was."""
+    found, kept = [], set()
     for pid, line in list(marked_processes("*")):
+        owner, network = _owner_of(pid)
+        if _lives(owner):
+            kept.add(network)
+            continue
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
             found.append(f"process {pid} {line[:60]}")
-    if why_no_namespaces():
+    for folder in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}-*-*")):
+        named = folder.name.split("-")[1]
+        if named.isdigit() and not _lives(int(named)):
+            for mount in folder.iterdir():
+                if mount.is_mount():
+                    subprocess.run(["umount", "--lazy", str(mount)], check=False)
+            shutil.rmtree(folder, ignore_errors=True)
+            found.append(f"folder {folder}")
+    if os.geteuid() != 0 or shutil.which("ip") is None:
         return found
-    cables = _ip("-brief", "link", "show", "type", "veth")
-    for cable in re.findall(rf"^{PREFIX}\d+p\d+", cables, re.MULTILINE):
-        _ip("link", "del", cable)
-        found.append(f"cable {cable}")
-    for namespace in re.findall(rf"^{PREFIX}\d+-\w+", _ip("netns", "list"), re.MULTILINE):
-        _ip("netns", "del", namespace)
-        found.append(f"namespace {namespace}")
-    bridges = _ip("-brief", "link", "show", "type", "bridge")
-    for bridge in re.findall(rf"^{PREFIX}\d+\b", bridges, re.MULTILINE):
-        _ip("link", "del", bridge)
-        found.append(f"bridge {bridge}")
+    for what, pattern, listed, remove in (
+        ("cable", rf"^({PREFIX}\d+)p\d+", ("-brief", "link", "show", "type", "veth"), "link"),
+        ("namespace", rf"^({PREFIX}\d+)-\w+", ("netns", "list"), "netns"),
+        ("bridge", rf"^({PREFIX}\d+)\b", ("-brief", "link", "show", "type", "bridge"), "link"),
+    ):
+        for match in re.finditer(pattern, _ip(*listed), re.MULTILINE):
+            if match[1] not in kept:
+                _ip(remove, "del", match[0])
+                found.append(f"{what} {match[0]}")
     return found
+
+
+def folder_of(kind: str) -> Path:
+    """A new folder whose name says whose it is, so that `clean` can remove it; the path is short,
+    since sockets lie in it."""
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-{kind}"))
+
+
+def _owner_of(pid: int) -> tuple[int, str]:
+    """Id of the process that made a process's machine, and the machine's network."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return 0, ""
+    mark = next((one for one in variables if one.startswith(f"{MARK}=".encode())), b"=0/")
+    owner, _, rest = mark.decode(errors="replace").partition("=")[2].partition("/")
+    return int(owner) if owner.isdigit() else 0, rest.partition("/")[0]
+
+
+def _lives(pid: int) -> bool:
+    return pid > 0 and Path(f"/proc/{pid}").exists()
 
 
 def _on(namespace: str, host_name: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,14 @@ import pytest
 
 from cluster import jobs, lab
 from cluster.lab import Lab, Options, obey
-from cluster.machines import Loopback, Machine, Namespaces, marked_processes, why_no_namespaces
+from cluster.machines import (
+    Loopback,
+    Machine,
+    Namespaces,
+    clean,
+    marked_processes,
+    why_no_namespaces,
+)
 from env.errors import BadInputError
 
 FAMILY = "import os, time\nos.fork()\nos.fork() or os.setsid()\ntime.sleep(600)\n"
@@ -122,13 +130,33 @@ def test_a_private_machine_is_reached_by_one_only(tmp_path: Path) -> None:
         network.remove()
 
 
-def test_what_a_killed_lab_has_left_is_found(tmp_path: Path) -> None:
-    machine = Machine("left-behind", "node1", "127.0.0.2")
-    python(machine, "import time; time.sleep(600)", tmp_path)
-    found = list(marked_processes("left-*"))
-    assert len(found) == 1 and "time.sleep(600)" in found[0][1]
-    assert not list(marked_processes("left-behind"))  # a machine's mark is its whole name
-    machine.power_off()
+def test_what_a_killed_lab_has_left_is_removed_and_nothing_of_one_that_lives(
+    tmp_path: Path,
+) -> None:
+    mine = Machine("mine", "node1", "127.0.0.2")
+    python(mine, "import time; time.sleep(600)", tmp_path)
+    owner = (
+        "import os, time; from pathlib import Path\n"
+        "from cluster.machines import Machine, folder_of\n"
+        "folder = folder_of('test-')\n"
+        "machine = Machine('theirs', 'node1', '127.0.0.3')\n"
+        "machine.start(['sh', '-c', 'setsid sleep 600 & wait'], dict(os.environ), folder / 'x')\n"
+        "time.sleep(1)\nprint(folder, flush=True)\ntime.sleep(600)\n"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", owner], stdout=subprocess.PIPE, text=True)
+    assert killed.stdout is not None
+    folder = Path(killed.stdout.readline().strip())
+    mark = f"{killed.pid}/theirs/*"
+    assert folder.is_dir() and any("sleep 600" in one[1] for one in marked_processes(mark))
+    assert not any("sleep" in line for line in clean()), "its owner lives"
+    killed.kill()
+    killed.wait()
+    assert any("sleep 600" in one[1] for one in marked_processes(mark)), "it went by itself"
+    removed = clean()
+    assert any("sleep 600" in line for line in removed) and f"folder {folder}" in removed
+    assert not list(marked_processes(mark)) and not folder.exists()
+    assert mine.is_on
+    mine.power_off()
 
 
 @pytest.mark.parametrize(
