@@ -60,6 +60,12 @@ class BatchedActor:
         first = next(iter(modules.values()))
         self.device = next(first.parameters()).device
 
+    def add(self, name: str, module: Any) -> None:
+        """Takes in one more module, which plays no row yet; games go on."""
+        self.names = (*self.names, name)
+        self.modules[name] = module
+        self.states[name] = module.initial_states(len(self.owners))
+
     def seat(self, rows: NDArray[np.intp], names: Sequence[str]) -> None:
         """Gives rows to modules, one name a row; their episodes must start with the next tick."""
         for name in names:

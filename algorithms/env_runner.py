@@ -41,6 +41,7 @@ from ray.rllib.utils.metrics import (
 
 from algorithms.actor import BatchedActor
 from algorithms.curriculum import Curriculum, CurriculumConfig
+from algorithms.league import League, LeagueConfig
 from algorithms.play import Games, NetworkActor, play_levels
 from algorithms.rollout import Rollout, Rollouts
 from algorithms.watchdog import CrashLog, Watchdog
@@ -55,6 +56,8 @@ LEDGER = "ledger"
 """Prefix of the metrics that say where the return of training episodes comes from."""
 CURRICULUM = "curriculum"
 """Prefix of the metrics that say how far a curriculum has come."""
+LEAGUE = "league"
+"""Prefix of the metrics that say how the policy fares against its own snapshots."""
 WINDOW = 200
 """Episodes that a runner's means go over."""
 
@@ -112,6 +115,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._branch = 0
         self._known_curriculum: dict[str, Any] | None = None
         self._curriculum: Curriculum | None = None
+        self._league: League | None = None
+        self._league_state: dict[str, Any] | None = None
         self.num_envs = 0
         if self.worker_index > 0 or config.create_env_on_local_worker or not config.num_env_runners:
             self.make_env()
@@ -255,6 +260,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             self._seat_all(self._actor.generator)
         actor = self._actor
         assert actor is not None
+        self._take_snapshot(actor)
         buffers = self._allocate(num_steps)
         num_agents, rows = sim.num_agents, self._num_rows
         observations = _flat(sim.observations, rows)
@@ -263,6 +269,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             # Copies: with several modules the actor writes into its own.
             name: {key: np.array(one.cpu()) for key, one in state.items()}
             for name, state in actor.states.items()
+            if self._learns(name)
         }
         records: list[NDArray[np.void]] = []
         for t in range(num_steps):
@@ -320,6 +327,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             # Beyond any game's index: no stream of levels is hashed from these words.
             generator.manual_seed(hash_words((*words, 1 << 32, *salt)) >> 1)
         self._curriculum = self._make_curriculum(generator.initial_seed())
+        self._league = self._make_league(generator.initial_seed())
         self._reset_games(seeds)
         return self._seat_all(generator)
 
@@ -335,6 +343,29 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         if known is not None:
             made.set_state({**known, "generator": made.get_state()["generator"]})
         return made
+
+    def _make_league(self, seed: int) -> League | None:
+        """A new league, or one that goes on from the state that is to be restored."""
+        config: LeagueConfig | None = getattr(self.config, "league_config", None)
+        if config is None or not config.snapshot_env_steps or self.config.in_evaluation:
+            return None
+        assert self.env is not None
+        (learner,) = self._learned()
+        seats = self.env.winning_seats
+        outcomes = {i: seats[n] for i, n in enumerate(self.env.outcome_names) if n in seats}
+        # Not the curriculum's draws, which have the same seed.
+        made = League(config, learner, outcomes, hash_words((seed, 3)))
+        known = self._league.get_state() if self._league is not None else self._league_state
+        if known is not None:
+            made.set_state(known, self.module[learner])
+        return made
+
+    def _take_snapshot(self, actor: BatchedActor) -> None:
+        """Adds the policy to its league, if it is time; games that are played go on."""
+        league, env_steps = self._league, int(self.num_env_steps_sampled_lifetime)
+        if league is not None and league.is_due(env_steps):
+            name = league.add(self.module[league.learner], env_steps)
+            actor.add(name, league.modules[name])
 
     def _curriculum_state(self) -> dict[str, Any] | None:
         return self._curriculum.get_state() if self._curriculum is not None else None
@@ -367,18 +398,26 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._seat(range(self.num_envs), self._actor)
         return self._actor
 
-    def _modules(self) -> dict[str, Any]:
+    def _learned(self) -> dict[str, Any]:
+        """The modules that RLlib knows."""
         return {name: self.module[name] for name in sorted(self.module.keys())}
 
+    def _modules(self) -> dict[str, Any]:
+        """All that play: those that RLlib knows, and a league's snapshots."""
+        return self._learned() | (self._league.modules if self._league is not None else {})
+
     def _seat(self, games: Collection[int], actor: BatchedActor) -> None:
-        """Asks the mapping function who plays the seats of these games."""
+        """Asks the league or the mapping function who plays the seats of these games."""
         if len(actor.names) == 1:
             return
         assert self.env is not None
         mapping: Callable[..., str] = self.config.policy_mapping_fn
         for game in games:
-            episode = self._episode(game)
-            names = [mapping(agent, episode) for agent in self._agents]
+            if self._league is not None:
+                names = self._league.seats()
+            else:
+                episode = self._episode(game)
+                names = [mapping(agent, episode) for agent in self._agents]
             first = game * self.env.num_agents
             actor.seat(np.arange(first, first + self.env.num_agents), names)
 
@@ -399,10 +438,15 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         """
         fetched = []
         listens = self._listens("on_episode_end")
-        if listens or self._curriculum is not None:
+        if listens or self._curriculum is not None or self._league is not None:
             fetched.append(sim.episodes())
         if self._curriculum is not None:
             self._curriculum.learn(fetched[0])
+        if self._league is not None:
+            for record in fetched[0]:
+                first = int(record["game"]) * sim.num_agents
+                owners = actor.owners[first : first + sim.num_agents]
+                self._league.learn([actor.names[k] for k in owners], int(record["outcome"]))
         if listens:
             self._tell_ends(sim, fetched[0])
         ended = np.flatnonzero(self._episode_start)
@@ -509,6 +553,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         return found
 
     def _learns(self, name: str) -> bool:
+        if self._league is not None and name in self._league.modules:
+            return False
         chosen = self.config.policies_to_train
         if chosen is None:
             return True
@@ -566,7 +612,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         game, context = self._game()
         context.pop("seed", None)
         actor = NetworkActor(
-            self._modules(),
+            self._learned(),
             greedy=greedy,
             seed=hash_words((self._seed_of_run or 0, self.worker_index, 2 << 32)) >> 1,
             seats=self._seats if len(self.module.keys()) > 1 else None,
@@ -609,6 +655,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         if owner is not None and actor is not None:
             counts = np.bincount(owner.ravel(), minlength=len(actor.names))
             for name, count in zip(actor.names, counts, strict=True):
+                if name not in self.module:
+                    continue  # a snapshot
                 log((NUM_MODULE_STEPS_SAMPLED, name), int(count), reduce="sum")
                 log((NUM_MODULE_STEPS_SAMPLED_LIFETIME, name), int(count), reduce="lifetime_sum")
         log(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
@@ -616,6 +664,12 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             log(f"{CURRICULUM}/rungs", self._curriculum.num_open, window=1)
             for name, rate in self._curriculum.success().items():
                 log(f"{CURRICULUM}/{name}", rate, window=1)
+        if self._league is not None:
+            chances = list(self._league.chances().values())
+            log(f"{LEAGUE}/snapshots", len(chances), window=1)
+            if chances:
+                log(f"{LEAGUE}/worst_chance", min(chances), window=1)
+                log(f"{LEAGUE}/mean_chance", float(np.mean(chances)), window=1)
         if not self._finished:
             return
         length, own, *terms = np.mean(self._finished, axis=0)
@@ -714,6 +768,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             "finished": list(self._finished),
             "actor": self._actor.get_state(),
             "curriculum": self._curriculum_state(),
+            "league": self._league.get_state() if self._league is not None else None,
         }
 
     def set_sampling_state(self, state: Mapping[str, Any]) -> None:
@@ -724,6 +779,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         """
         if self.env is None:
             return
+        self._league, self._league_state = None, state.get("league")
         actor = self._start(())
         if self._curriculum is not None and state.get("curriculum"):
             self._curriculum.set_state(state["curriculum"])
@@ -736,6 +792,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             self.branch(self.num_env_steps_sampled_lifetime)
             return
         actor.set_state(state["actor"])
+        if self._league is not None and state.get("league"):
+            self._league.rewind(state["league"])  # seats were drawn for the actor's making
         self._branch = state["branch"]
         self._episode_start = np.array(state["episode_start"])
         self._episode_numbers = np.array(state["episode_numbers"])

@@ -37,6 +37,7 @@ import env.rllib  # noqa: F401 - registers the games with Ray
 from algorithms import AdvantageMode
 from algorithms.curriculum import CurriculumConfig
 from algorithms.env_runner import SAMPLING, BatchedEnvRunner
+from algorithms.league import LeagueConfig
 from algorithms.learner import SCHEDULED, SegmentPPOLearner
 from algorithms.rollout import RolloutData, Rollouts
 from env.games import GAMES, find_game
@@ -87,6 +88,7 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
         self.priority_epsilon = 1e-6
         self.microbatch_size: int | None = None
         self.curriculum_config = CurriculumConfig()
+        self.league_config = LeagueConfig()
         self.hang_timeout_s: float | None = None
         self.hang_log_dir: str | None = None
         # RLlib waits a minute before it starts a runner again whose code has raised an error.
@@ -149,6 +151,15 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
         changes with it.
         """
         self.curriculum_config = config
+        return self
+
+    def league(self, config: LeagueConfig) -> SegmentPPOConfig:
+        """Seats frozen snapshots of the one policy in a share of the games.
+
+        For games of two seats, on one runner: the league is part of its checkpoint, and its
+        snapshots are nobody else's.
+        """
+        self.league_config = config
         return self
 
     def watchdog(self, *, hang_timeout_s: float | None, log_dir: str | None) -> SegmentPPOConfig:
@@ -222,6 +233,16 @@ class SegmentPPOConfig(PPOConfig):  # type: ignore[misc]
             self._value_error(f"priority_epsilon is {self.priority_epsilon}; it must be above 0.")
         if self.value_clip is not None and self.value_clip <= 0:
             self._value_error(f"value_clip is {self.value_clip}; it must be above 0, or None.")
+        if self.league_config.snapshot_env_steps and (runners > 1 or self.num_env_runners):
+            self._value_error(
+                f"a league lives in one runner, but num_env_runners is {self.num_env_runners}; "
+                "leave it at 0."
+            )
+        if self.league_config.snapshot_env_steps and len(self.policies) != 1:
+            self._value_error(
+                f"a league has one policy that learns, not {len(self.policies)}; leave out the "
+                "others, or snapshot_env_steps at 0."
+            )
         # In env steps, as RLlib counts batches; an iteration is one rollout of every runner.
         self.train_batch_size_per_learner = games * length // learners
 

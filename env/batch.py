@@ -137,6 +137,8 @@ class BatchedGame:
     parts: tuple[ObservationPart, ...]
     """Of an observation; where a config decides them, the class has its default's."""
     action_names: ClassVar[tuple[str, ...]]
+    winning_seats: ClassVar[Mapping[str, int]] = {}
+    """Of a game of two sides: for each outcome that one of them wins, its seat."""
     ablations: ClassVar[Mapping[str, Ablation]] = {}
     """What can be hidden from agents by name, to see whether they use it."""
 

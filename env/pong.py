@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -241,6 +241,7 @@ class Pong(BatchedGame):
 
     name = "pong"
     action_names = ("stay", "up", "down")
+    winning_seats: ClassVar[Mapping[str, int]] = {"left_wins": 0, "right_wins": 1}
     parts = (_part_of("coordinates", 1),)
 
     def __init__(

@@ -33,8 +33,16 @@ from typing import Any
 
 MODULE = "clowder_native"
 FOLDER = Path(__file__).resolve().parent
-PUBLIC_HEADERS = ("batch.h", "pico_park.h", "pong.h", "grid_conv.h")
-SOURCES = ("batch.c", "pico_park.c", "pico_park_levels.c", "pong.c", "grid_conv.c")
+SOURCES = tuple(
+    sorted(path.name for path in FOLDER.glob("*.c") if not path.name.startswith("fuzz_"))
+)
+PUBLIC_HEADERS = tuple(
+    sorted(
+        (path.name for path in FOLDER.glob("*.h") if f"{path.stem}.c" in SOURCES),
+        key=lambda name: (name != "batch.h", name),  # the others include it
+    )
+)
+"""Those beside a source of their name."""
 
 # CPython's own flags are kept (they carry -fwrapv -DNDEBUG), ours come last and win. No
 # -march=native: nodes differ; wide paths are chosen at run time. Contraction would let one
