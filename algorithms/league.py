@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from env.errors import BadInputError
@@ -149,6 +148,8 @@ class League:
             state: see there.
             module: of the kind that the snapshots are.
         """
+        import torch
+
         self._next = int(state["next"])
         self._scores = {name: np.array(score) for name, score in state["scores"].items()}
         self.rewind(state)

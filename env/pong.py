@@ -61,6 +61,7 @@ class PongConfig:
     what both have.
     """
 
+    num_agents = 2
     preset: Preset = "duel"
     """Rules: duel (who aims can beat a perfect returner); classic (paddles are mirrors)."""
     observation: Observation = "coordinates"
@@ -90,15 +91,21 @@ class PongConfig:
     aim_slope: float | None = None
     """With `aim`: upward speed over forward speed after a hit at a paddle's upper end."""
     left_paddle_speed: float | None = None
+    """Of the left paddle, in place of `paddle_speed`."""
     right_paddle_speed: float | None = None
+    """Of the right paddle, in place of `paddle_speed`."""
     left_paddle_length: float | None = None
+    """Of the left paddle, in place of `paddle_length`."""
     right_paddle_length: float | None = None
+    """Of the right paddle, in place of `paddle_length`."""
     left_sees_velocity: bool = True
     """Whether the left seat's coordinates hold the ball's velocity, or zeros."""
     right_sees_velocity: bool = True
+    """The same of the right seat."""
     left_sees_opponent: bool = True
     """Whether the left seat sees the other paddle."""
     right_sees_opponent: bool = True
+    """The same of the right seat."""
 
     def __post_init__(self) -> None:
         for name, known in (

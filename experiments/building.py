@@ -15,12 +15,13 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from algorithms import SegmentPPOConfig
 from algorithms.curriculum import CurriculumConfig
 from algorithms.env_runner import LEDGER
+from algorithms.league import LeagueConfig
 from algorithms.segment_ppo import SHARED, play_shared
 from env.batch import hash_words
 from env.pico_park import PicoParkRewards
 from env.rllib import PREFIX
 from experiments.policy import model_config
-from experiments.recipe import Recipe
+from experiments.recipe import PongRecipe, Recipe
 from models import RecurrentActorCritic
 
 MODULE = SHARED
@@ -41,7 +42,7 @@ def _common(config: Any, recipe: Recipe, max_seq_len: int | None = None) -> Any:
     )
     return (
         config.environment(
-            PREFIX + "pico_park",
+            PREFIX + recipe.game,
             env_config={"config": recipe.env, "rewards": recipe.rewards, "seed": run.seed},
             # RLlib's check would play the first level of every stream.
             disable_env_checking=True,
@@ -92,6 +93,7 @@ def segment_ppo(recipe: Recipe, log_dir: str) -> SegmentPPOConfig:
             microbatch_size=ppo.microbatch,
         )
         .curriculum(_curriculum(recipe))
+        .league(recipe.league if isinstance(recipe, PongRecipe) else LeagueConfig())
         .watchdog(hang_timeout_s=run.hang_timeout_s or None, log_dir=log_dir)
     )
 

@@ -28,6 +28,7 @@ USAGE = """usage: clowder VERB ...
   evaluate RUN      judge a trained team on held-out levels (or `random`, `scripted`)
   report STUDY      what an experiment found: which weight matters, and what the cats did
   compare RUN RUN   two trained teams beside each other, level by level
+  match A B         two players of Pong against each other: policies, or scripted opponents
   rescore RUN       what its stored games would have paid under other weights
   watch RUN|REPLAY  see a game: what each cat saw, wanted and was paid
   play RUN          take a seat in a trained team
@@ -133,6 +134,13 @@ def parse_recipe(verb: str, words: list[str]) -> tuple[Recipe, str]:
 # -- verbs
 
 
+def match(words: list[str]) -> int:
+    """`match A B`."""
+    from experiments.match_cli import run_match
+
+    return run_match(words)
+
+
 def _run(verb: str, words: list[str]) -> int:
     from experiments import ranking, runner
     from experiments.terminal import open_console, tell
@@ -151,23 +159,29 @@ def _run(verb: str, words: list[str]) -> int:
     ranking.print_ranking(result, console)
     if result.ranking:
         picture = result.folder / ranking.PICTURE
-        title = f"{recipe.study}: {recipe.env.num_agents} cats on {recipe.env.preset}"
+        who = "cats" if recipe.game == "pico_park" else "seats"
+        title = f"{recipe.study}: {recipe.env.num_agents} {who} on {recipe.env.preset}"
         ranking.draw_sweep(result.ranking, picture, title)
         result.tracker.log_artifact("parent", picture)
         tell(console, f"picture   {picture}")
         best = result.ranking[0]
         if best.policy:
-            tell(
-                console,
-                f"best team {best.policy}\njudge it  clowder evaluate {best.policy}\n"
-                f"watch it  clowder watch {best.policy}",
-            )
-    if verb == "sweep" and result.ranking and not result.interrupted:
+            tell(console, _how_to_go_on(recipe, best.policy))
+    if verb == "sweep" and recipe.game == "pico_park" and result.ranking and not result.interrupted:
         _report(result, console)
     _tell_where(result, console, chart_url)
     if result.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_FAILED if any(one.error for one in result.trials) else 0
+
+
+def _how_to_go_on(recipe: Recipe, policy: Any) -> str:
+    """Where the best policy is, and what can be done with it."""
+    if recipe.game == "pong":
+        return f"best      {policy}\nmatch it  clowder match {policy} predictor"
+    return (
+        f"best team {policy}\njudge it  clowder evaluate {policy}\nwatch it  clowder watch {policy}"
+    )
 
 
 def _report(result: Any, console: Any) -> None:
@@ -286,6 +300,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": evaluate,
     "report": report,
     "compare": compare,
+    "match": match,
     "rescore": rescore,
     "watch": watch,
     "play": play,

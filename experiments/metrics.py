@@ -15,7 +15,7 @@ from experiments.tracking import Extras
 
 NO = "no"
 """How the verdict on a run whose reward isn't hacked begins; see `experiments/reward_watch.py`."""
-FAMILIES = ("eval/", "behaviour/", "reward/", "train/", "time/")
+FAMILIES = ("eval/", "behaviour/", "rating/", "reward/", "train/", "time/")
 
 # Our name: RLlib's.
 _LEARNER = {
@@ -61,6 +61,8 @@ def train_metrics(
         if weight and f"ledger/{name}" in runners:
             found[f"train/reward_{name}"] = weight * float(runners[f"ledger/{name}"])
     for name, value in runners.items():
+        if name.startswith("league/"):
+            found[f"train/{name.replace('/', '_')}"] = float(value)
         if name.startswith("curriculum/"):
             rung = name.partition("/")[2]
             found["train/rungs" if rung == "rungs" else f"train/win_rate_{rung}"] = float(value)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from env.batch import BatchedGame
 from env.errors import BadInputError
-from env.games import find_game
+from env.games import make_simulator
 from env.single import observation_space
 from experiments.recipe import Recipe, from_dict, to_dict
 from models import RecurrentActorCritic
@@ -44,7 +44,12 @@ class Policy:
     """Ticks that it was trained for."""
 
 
-def layout_hash(simulator: type[BatchedGame]) -> str:
+def simulator_of(recipe: Recipe) -> BatchedGame:
+    """One game of the recipe's; what its observations mean may depend on its config."""
+    return make_simulator(recipe.game, 1, config=recipe.env, rewards=recipe.rewards, seed=0)
+
+
+def layout_hash(simulator: BatchedGame) -> str:
     """16 hexadecimal digits that change when the meaning of an observation or action does."""
     layout = {
         "game": simulator.name,
@@ -61,7 +66,7 @@ def build_module(recipe: Recipe) -> RecurrentActorCritic:
     """An untrained network for the recipe's game; torch's generator decides its weights."""
     import gymnasium as gym
 
-    simulator = find_game("pico_park").simulator
+    simulator = simulator_of(recipe)
     return RecurrentActorCritic(
         observation_space=observation_space(simulator),
         action_space=gym.spaces.Discrete(len(simulator.action_names)),
@@ -70,10 +75,9 @@ def build_module(recipe: Recipe) -> RecurrentActorCritic:
 
 
 def model_config(recipe: Recipe, *, max_seq_len: int | None = None) -> dict[str, Any]:
-    """RLlib's `model_config`: the recipe's model and what the game says of its grid."""
-    simulator = find_game("pico_park").simulator
-    channels = next(part.channels for part in simulator.parts if part.channels)
-    config = recipe.model.to_dict(grid_channels=channels)
+    """RLlib's `model_config`: the recipe's model and what the game says of its grid, if any."""
+    channels = [part.channels for part in simulator_of(recipe).parts if part.channels]
+    config = recipe.model.to_dict(grid_channels=channels[0] if channels else None)
     if max_seq_len is not None:
         config["max_seq_len"] = max_seq_len
     return config
@@ -90,7 +94,7 @@ def save_policy(
     config = {
         "format": FORMAT,
         "weights_sha256": hashlib.sha256(data).hexdigest(),
-        "layout": layout_hash(find_game("pico_park").simulator),
+        "layout": layout_hash(simulator_of(recipe)),
         "env_steps": env_steps,
         "recipe": to_dict(recipe),
     }
@@ -105,13 +109,12 @@ def load_policy(folder: Path) -> Policy:
             weights that don't fit the network.
     """
     config = _read_config(folder)
-    simulator = find_game("pico_park").simulator
-    if config["layout"] != layout_hash(simulator):
+    recipe = from_dict(config["recipe"])
+    if config["layout"] != (layout := layout_hash(simulator_of(recipe))):
         raise BadInputError(
             f"{folder} was trained on observations of layout {config['layout']}, this simulator "
-            f"has {layout_hash(simulator)}; use the version of Clowder that wrote it."
+            f"has {layout}; use the version of Clowder that wrote it."
         )
-    recipe = from_dict(config["recipe"])
     module = build_module(recipe)
     path = folder / WEIGHTS_FILE
     try:

@@ -101,7 +101,7 @@ class Progress(Callback):
             f"[{duration(time.monotonic() - self._started)}] "
             f"{len(self._ended)}/{self.num_trials} trials done | "
             f"{self._names[key]}: {latest['env_steps']:,} of {self.total_env_steps:,} env steps, "
-            f"held-out win rate {latest['eval/win_rate']:.2f}, exits {latest['eval/exits']:.2f}, "
+            f"held-out win rate {latest['eval/win_rate']:.2f}, {_second(latest)}"
             f"{latest['time/agent_steps_per_second']:,.0f} agent-steps/s"
         )
 
@@ -110,7 +110,7 @@ class Progress(Callback):
         table = Table(
             title=f"{elapsed}   Ctrl-C stops; the run can be resumed", title_justify="left"
         )
-        for column in ("trial", "state", "env steps", "win rate", "exits", "return", "steps/s"):
+        for column in ("trial", "state", "env steps", "win rate", "", "return", "steps/s"):
             table.add_column(column, justify="left" if column in ("trial", "state") else "right")
         for key, name in self._names.items():
             latest = self._latest.get(key, {})
@@ -124,8 +124,16 @@ class Progress(Callback):
                 self._status[key],
                 f"{latest.get('env_steps', 0):,} ({min(share, 1):.0%})",
                 show("eval/win_rate", ".2f"),
-                show("eval/exits", ".2f"),
+                _second(latest).rstrip(", "),
                 show("train/return", ".2f"),
                 show("time/agent_steps_per_second", ",.0f"),
             )
         return table
+
+
+def _second(latest: dict[str, Any]) -> str:
+    """What tells teams apart that win alike: cats that got out, or the rating."""
+    for metric, form in (("eval/exits", "exits {:.2f}, "), ("rating/elo", "Elo {:.0f}, ")):
+        if metric in latest:
+            return form.format(latest[metric])
+    return ""

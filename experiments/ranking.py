@@ -16,6 +16,18 @@ from experiments.study import TrialResult
 from experiments.terminal import tell
 
 PICTURE = "sweep.png"
+SHOWN = {
+    "greedy": "eval/win_rate_greedy",
+    "exits": "eval/exits",
+    "key": "behaviour/key_rate",
+    "crushed": "behaviour/crushed",
+    "shot": "behaviour/shot",
+    "Elo": "rating/elo",
+    "missed": "behaviour/miss_rate",
+    "still": "behaviour/still_share",
+    "return": "reward/return",
+}
+"""Columns of the ranking, those that the game has: metrics by heading."""
 
 
 def ranking_table(trials: Sequence[TrialResult]) -> Table:
@@ -26,23 +38,23 @@ def ranking_table(trials: Sequence[TrialResult]) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("", justify="right")
     table.add_column("variant")
-    for name in ("win rate", "95 %", "greedy", "exits", "key", "crushed", "shot", "return"):
+    shown = [one for one in SHOWN.items() if any(one[1] in trial.final for trial in trials)]
+    for name in ("win rate", "95 %", *(name for name, _ in shown)):
         table.add_column(name, justify="right")
     for rank, trial in enumerate(trials, 1):
         final = trial.final
         interval = f"{final['eval/win_rate_low']:.2f}-{final['eval/win_rate_high']:.2f}"
-        greedy = final.get("eval/win_rate_greedy")
         table.add_row(
             str(rank),
             Text(trial.variant),
             f"{final['eval/win_rate']:.2f}",
             interval,
-            "" if greedy is None else f"{greedy:.2f}",
-            f"{final['eval/exits']:.2f}",
-            f"{final['behaviour/key_rate']:.2f}",
-            f"{final['behaviour/crushed']:.2f}",
-            f"{final['behaviour/shot']:.2f}",
-            f"{final['reward/return']:.2f}",
+            *(
+                f"{final[metric]:{'.0f' if metric == 'rating/elo' else '.2f'}}"
+                if metric in final
+                else ""
+                for _, metric in shown
+            ),
         )
     return table
 
@@ -122,13 +134,20 @@ BEHAVIOURS = (
     ("behaviour/shot", "a cat\nis shot"),
     ("behaviour/timeouts", "time\nruns out"),
     ("behaviour/idle_share", "idle\nshare"),
+    ("behaviour/miss_rate", "balls\nmissed"),
+    ("behaviour/still_share", "stands\nstill"),
+    ("behaviour/limited_share", "rallies\ntoo long"),
+    ("eval/points_tracker", "points of\ntracker's"),
+    ("eval/points_predictor", "points of\npredictor's"),
 )
+"""Shares, those that the game has."""
 
 
 def _draw_behaviour(axes: Any, trials: Sequence[TrialResult]) -> None:
-    values = [[one.final[key] for key, _ in BEHAVIOURS] for one in trials]
+    shown = [one for one in BEHAVIOURS if one[0] in trials[0].final]
+    values = [[one.final.get(key, 0.0) for key, _ in shown] for one in trials]
     axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(BEHAVIOURS)), [label for _, label in BEHAVIOURS], fontsize=9)
+    axes.set_xticks(range(len(shown)), [label for _, label in shown], fontsize=9)
     axes.set_yticks([])
     for row, shares in enumerate(values):
         for column, share in enumerate(shares):
@@ -136,4 +155,4 @@ def _draw_behaviour(axes: Any, trials: Sequence[TrialResult]) -> None:
             axes.text(
                 column, row, f"{share:.2f}", ha="center", va="center", color=shade, fontsize=9
             )
-    axes.set_title("what the cats do, whatever it pays (share of episodes)", fontsize=11)
+    axes.set_title("what they do, whatever it pays (shares)", fontsize=11)

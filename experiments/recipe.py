@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 from algorithms import AdvantageMode
 from algorithms.curriculum import CurriculumConfig
+from algorithms.league import LeagueConfig
 from env.errors import BadInputError, unknown_name
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from env.pico_park import presets as known_presets
+from env.pong import PongConfig, PongRewards, opponents
 from experiments.fields import convert, hint_of
 from models import ModelConfig
 
@@ -253,8 +255,9 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A whole experiment."""
+    """A whole experiment, on Pico Park."""
 
+    game = "pico_park"
     name: str
     """Name of the recipe."""
     env: PicoParkConfig = field(default_factory=PicoParkConfig)
@@ -294,6 +297,45 @@ class Recipe:
     def study(self) -> str:
         """Name that groups runs in the tracker."""
         return self.run.study or self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class PongRecipe(Recipe):
+    """A whole experiment on Pong: one policy plays both seats.
+
+    It is judged by games against scripted opponents, `evaluation.num_levels` against each while
+    training and `evaluation.num_final_levels` at the end, sides alternated.
+    """
+
+    game = "pong"
+    env: PongConfig = field(default_factory=PongConfig)  # type: ignore[assignment]
+    """The game."""
+    rewards: PongRewards = field(default_factory=PongRewards)  # type: ignore[assignment]
+    """What events pay."""
+    league: LeagueConfig = field(default_factory=LeagueConfig)
+    """Who plays the other side."""
+    opponents: tuple[str, ...] = ("random", "slow_tracker", "tracker", "predictor")
+    """Scripted opponents that it is judged by."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.opponents:
+            if name not in opponents()[1:]:
+                raise unknown_name("opponent", name, opponents()[1:])
+        if not self.opponents or len(set(self.opponents)) < len(self.opponents):
+            raise BadInputError(
+                f"opponents are {', '.join(self.opponents) or 'none'}; name one or more, each once."
+            )
+        if self.evaluation.presets or self.curriculum.mode != "none" or self.curriculum.num_levels:
+            raise BadInputError(
+                "evaluation.presets and curriculum are Pico Park's; leave them out with Pong."
+            )
+        if self.algorithm != "segment_ppo":
+            raise BadInputError(f"algorithm is {self.algorithm!r}; self-play takes segment_ppo.")
+
+
+KINDS: dict[str, type[Recipe]] = {one.game: one for one in (Recipe, PongRecipe)}
+"""Kinds of recipes by their game."""
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -341,7 +383,7 @@ def _replace(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain data for JSON."""
-    return dataclasses.asdict(recipe)
+    return {"game": recipe.game, **dataclasses.asdict(recipe)}
 
 
 def from_dict(data: Mapping[str, Any]) -> Recipe:
@@ -353,6 +395,9 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
     name = data.get("name") if isinstance(data, Mapping) else None
     if not isinstance(name, str):
         raise BadInputError(f"a recipe is named {name!r}; its name must be text.")
+    game = data.get("game", Recipe.game)
+    if game not in KINDS:
+        raise unknown_name("game", str(game), KINDS)
     flat: dict[str, Any] = {}
 
     def walk(part: Mapping[str, Any], prefix: str) -> None:
@@ -362,6 +407,6 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
             else:
                 flat[f"{prefix}{key}"] = value
 
-    walk(data, "")
-    recipe: Recipe = replace(Recipe(name=name), flat)
+    walk({key: value for key, value in data.items() if key != "game"}, "")
+    recipe: Recipe = replace(KINDS[game](name=name), flat)
     return recipe

@@ -6,9 +6,17 @@ import dataclasses
 from collections.abc import Callable
 
 from algorithms.curriculum import CurriculumConfig
+from algorithms.league import LeagueConfig
 from env.errors import unknown_name
 from env.pico_park import PicoParkConfig, PicoParkRewards, Preset
-from experiments.recipe import EvaluationConfig, PPOConfig, Recipe, RunConfig, SweepConfig
+from experiments.recipe import (
+    EvaluationConfig,
+    PongRecipe,
+    PPOConfig,
+    Recipe,
+    RunConfig,
+    SweepConfig,
+)
 from models import ModelConfig
 
 FOUND = PPOConfig(lr=1.2e-3, entropy=0.005, lambda_=0.9, minibatch=1024)
@@ -242,6 +250,20 @@ def smoke() -> Recipe:
     )
 
 
+def pong() -> Recipe:
+    """Pong by self-play: one policy for both seats, a league of what it used to be."""
+    return PongRecipe(
+        name="pong",
+        model=ModelConfig(lstm=False, hidden_size=128),
+        ppo=PPOConfig(lr=1e-3, gamma=0.995, lambda_=0.95, entropy=0.01, num_envs=128),
+        league=LeagueConfig(snapshot_env_steps=1_000_000),
+        evaluation=EvaluationConfig(every_env_steps=2_000_000, num_levels=20, num_final_levels=100),
+        run=RunConfig(
+            env_steps=20_000_000, report_env_steps=200_000, checkpoint_env_steps=2_000_000
+        ),
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
     for recipe in (
@@ -256,6 +278,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         reward_sweep,
         claims,
         claims_segments,
+        pong,
         smoke,
     )
 }

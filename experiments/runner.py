@@ -384,10 +384,10 @@ def git_state() -> dict[str, str]:
 def common_tags(recipe: Recipe) -> dict[str, str]:
     """What every run of a study is tagged with."""
     from env.batch import native
-    from env.pico_park import PicoPark
+    from experiments.policy import simulator_of
     from native.build import hash_of
 
-    sim = PicoPark(1, recipe.env, recipe.rewards, seed=0)
+    sim = simulator_of(recipe)
     return {
         "study": recipe.study,
         "recipe": recipe.name,

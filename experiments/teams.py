@@ -9,9 +9,11 @@ import torch
 
 from algorithms.play import Actor, NetworkActor
 from env.batch import Ablation
+from env.errors import BadInputError
 from env.pico_park import PicoParkConfig, PicoParkRewards
 from experiments.evaluate import RandomActor, ScriptedActor
 from experiments.policy import Policy, load_policy
+from experiments.recipe import Recipe
 from experiments.runs import find_policy
 
 BASELINES = ("random", "scripted")
@@ -72,4 +74,10 @@ def find_team(run: str, tracking_uri: str = "") -> Team:
         return Team(name=run)
     torch.set_num_threads(1)
     folder = find_policy(run, tracking_uri)
-    return Team(name=run, folder=folder, policy=load_policy(folder))
+    policy = load_policy(folder)
+    if policy.recipe.game != Recipe.game:
+        raise BadInputError(
+            f"{run} plays {policy.recipe.game} and is no team; let it meet somebody: clowder match "
+            f"{run} predictor."
+        )
+    return Team(name=run, folder=folder, policy=policy)

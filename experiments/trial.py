@@ -21,7 +21,7 @@ from env.files import in_one_piece
 from experiments import guards
 from experiments import recipe as recipes
 from experiments.metrics import mean_of, train_metrics
-from experiments.recipe import Recipe
+from experiments.recipe import PongRecipe, Recipe
 from experiments.reward_watch import RewardWatch
 from experiments.space import VARIANT, parse_variants
 from experiments.study import note_trial
@@ -94,9 +94,11 @@ class Trial(tune.Trainable):
             num_env_runners=self.recipe.ppo.num_env_runners,
             max_failures=self.recipe.run.max_failures,
         )
-        self.watch = RewardWatch(
-            self.recipe.env, self.recipe.rewards, has_replays=self.recipe.evaluation.replays
-        )
+        self.watch: RewardWatch | None = None
+        if not isinstance(self.recipe, PongRecipe):
+            self.watch = RewardWatch(
+                self.recipe.env, self.recipe.rewards, has_replays=self.recipe.evaluation.replays
+            )
         self._notice = ""
         self._env_steps = 0
         self._objective = 0.0
@@ -133,12 +135,14 @@ class Trial(tune.Trainable):
         done = self._env_steps >= self.recipe.run.env_steps
         kept: dict[str, str] = {}
         if done or self._env_steps >= self._next_evaluation:
-            was_hacked = self.watch.finding is not None
-            judged, kept = self._evaluate(final=done)
+            watch = self.watch
+            was_hacked = watch is not None and watch.finding is not None
+            judged, kept = self._evaluate(final=done) if watch else self._duel(final=done)
             metrics |= judged
-            kept[HACKED] = self.watch.verdict
-            if self.watch.finding and not was_hacked:
-                self._notice = f"hacked reward? {self.watch.verdict}."
+            if watch is not None:
+                kept[HACKED] = watch.verdict
+                if watch.finding and not was_hacked:
+                    self._notice = f"hacked reward? {watch.verdict}."
             self._objective = metrics["eval/objective"]
             interval = self.recipe.evaluation.every_env_steps
             self._next_evaluation = (self._env_steps // interval + 1) * interval
@@ -250,6 +254,7 @@ class Trial(tune.Trainable):
                 )
                 kept[REPLAYS] = str(self.folder / REPLAYS / name)
                 save_replays(made, Path(kept[REPLAYS]))
+            assert self.watch is not None
             return self.watch.look(games, self._env_steps)
 
         module = self.algorithm.get_module(MODULE)
@@ -269,6 +274,42 @@ class Trial(tune.Trainable):
                 keep_tracks=settings.replays,
             )
         return metrics, kept
+
+    def _duel(self, *, final: bool) -> tuple[dict[str, float], dict[str, str]]:
+        """Judges the policy by games against scripted opponents, and keeps one of each.
+
+        Returns:
+            Metrics, and where the replays lie.
+        """
+        from experiments.building import MODULE
+        from experiments.duels import Player, duel, duel_metrics, typical_replays
+        from experiments.replays import save_replays
+
+        recipe, settings = self.recipe, self.recipe.evaluation
+        assert isinstance(recipe, PongRecipe)
+        module = self.algorithm.get_module(MODULE)
+        module.eval()
+        own = Player(name="policy", module=module)
+        with self._watchdog() as watchdog:
+            duels = {
+                name: duel(
+                    own,
+                    Player(name=name),
+                    recipe.env,
+                    num_games=settings.num_final_levels if final else settings.num_levels,
+                    seed=recipe.run.seed,
+                    each_tick=watchdog.beat,
+                    keep_tracks=settings.replays,
+                )
+                for name in recipe.opponents
+            }
+        kept = {}
+        if settings.replays:
+            kept[REPLAYS] = str(self.folder / REPLAYS / f"{self._env_steps:012d}")
+            source = {"run": self.folder.name, "env steps": f"{self._env_steps:,}"}
+            made = typical_replays(duels, recipe.env, recipe.rewards, source)
+            save_replays(made, Path(kept[REPLAYS]))
+        return duel_metrics(duels, recipe.rewards), kept
 
     def _trained_levels(self, count: int) -> list[int]:
         """Seeds of the newest training levels of the recipe's own preset; none if they are few."""
@@ -300,7 +341,7 @@ class Trial(tune.Trainable):
             "next_evaluation": self._next_evaluation,
             "next_checkpoint": self._next_checkpoint,
             "guard": self.guard.get_state(),
-            "watch": self.watch.get_state(),
+            "watch": self.watch.get_state() if self.watch is not None else {},
             "files": files,
         }
         _release_free_memory()
@@ -327,7 +368,8 @@ class Trial(tune.Trainable):
         self._next_evaluation = state["next_evaluation"]
         self._next_checkpoint = state["next_checkpoint"]
         self.guard.set_state(state.get("guard", {}))
-        self.watch.set_state(state.get("watch", {}))
+        if self.watch is not None:
+            self.watch.set_state(state.get("watch", {}))
         if (folder / POLICY / LEVELS_FILE).is_file():
             self._levels = load_levels(folder / POLICY)
 

@@ -47,8 +47,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "xyz",
-            "unknown verb 'xyz'; there are: compare, doctor, evaluate, play, replay, report, "
-            "rescore, sweep, train",
+            "unknown verb 'xyz'; there are: compare, doctor, evaluate, match, play, replay, "
+            "report, rescore, sweep, train",
         ),
         ("trian smoke", "did you mean 'train'"),
         ("train smok", "did you mean 'smoke'"),

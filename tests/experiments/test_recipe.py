@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from algorithms.curriculum import CurriculumConfig
+from algorithms.league import LeagueConfig
 from env.errors import BadInputError
 from env.pico_park import PicoParkConfig, PicoParkRewards
+from env.pong import PongConfig, PongRewards
 from experiments import recipe as recipes
 from experiments.recipe import EvaluationConfig, PPOConfig, Recipe, RunConfig, SweepConfig
 from experiments.recipes import RECIPES, find_recipe
@@ -44,18 +46,27 @@ def test_a_recipe_survives_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_changed_recipe_survives_json(name: str) -> None:
-    values = {
-        "env.scroll_period": 7,
-        "env.all_colours": True,
-        "env.layout": "classic",
-        "rewards.own_block": 1 / 3,
-        "model.lstm": False,
-        "ppo.lambda_": 0.5,
-        "evaluation.presets": ("gates", "tunnels"),
-        "sweep.space": ("rewards.alive=0,0.02",),
-        "run.seed": 2**40,
+    values = {"model.lstm": False, "ppo.lambda_": 0.5, "run.seed": 2**40}
+    of_game = {
+        "pico_park": {
+            "env.scroll_period": 7,
+            "env.all_colours": True,
+            "env.layout": "classic",
+            "rewards.own_block": 1 / 3,
+            "evaluation.presets": ("gates", "tunnels"),
+            "sweep.space": ("rewards.alive=0,0.02",),
+        },
+        "pong": {
+            "env.left_paddle_length": 40,
+            "env.aim": False,
+            "env.serve_to": "left",
+            "rewards.hit": 1 / 3,
+            "league.hardness": 1,
+            "opponents": ("tracker",),
+        },
     }
-    recipe = recipes.replace(find_recipe(name), values)
+    recipe = find_recipe(name)
+    recipe = recipes.replace(recipe, values | of_game[recipe.game])
     again = recipes.from_dict(json.loads(json.dumps(recipes.to_dict(recipe))))
     assert again == recipe
     flat = recipes.flatten(again)
@@ -183,7 +194,11 @@ def _fields_with_docs(config: type) -> Iterator[tuple[str, str]]:
             yield statement.target.id, text
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
+@pytest.mark.parametrize(
+    "config",
+    (*CONFIGS, PongConfig, PongRewards, LeagueConfig),
+    ids=lambda config: config.__name__,
+)
 def test_every_field_has_a_docstring(config: type) -> None:
     found = dict(_fields_with_docs(config))
     assert set(found) == {one.name for one in dataclasses.fields(config)}

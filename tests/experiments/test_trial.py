@@ -129,7 +129,7 @@ def test_the_last_evaluation_is_the_thorough_one(run: dict[str, Any]) -> None:
 
 def test_results_have_every_family(run: dict[str, Any]) -> None:
     last = metrics_of(run["results"][-1])
-    for family in FAMILIES:
+    for family in set(FAMILIES) - {"rating/"}:  # of games with opponents
         assert sum(name.startswith(family) for name in last) >= 2, family
     assert {f"reward/{name}" for name in PicoParkRewards.terms()} <= set(last)
     assert {
