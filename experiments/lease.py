@@ -25,7 +25,9 @@ from typing import Any
 from env.errors import BadInputError
 from env.files import in_one_piece
 
-LEASE_FILE = "lease.json"
+LEASE_FILE = "lease"
+"""Not .json or .pkl: whatever ends so in an experiment's folder Tune copies when it restores and
+writes back with its state, over a holder's renewals and not in one piece."""
 RENEW_S = 3.0
 """How often a holder renews, seconds."""
 EXPIRE_S = 20.0

@@ -138,3 +138,17 @@ def test_a_storage_that_is_gone_ends_it(tmp_path: Path) -> None:
         folder.rename(tmp_path / "elsewhere")
         lease._thread.join(5)
     assert len(told) == 1 and "can't be written (No such file or directory)" in told[0]
+
+
+def test_tune_keeps_its_hands_off_the_file(ray: Any, tmp_path: Path) -> None:
+    from ray.train._internal.storage import StorageContext
+    from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
+
+    storage = StorageContext(str(tmp_path), "study")
+    folder = Path(storage.experiment_fs_path)
+    staged = Path(storage.experiment_driver_staging_path)
+    for name in (LEASE_FILE, "experiment_state-1.json"):
+        (folder / name).write_text("here")
+    _ExperimentCheckpointManager(storage=storage).sync_down_experiment_state()
+    assert (staged / "experiment_state-1.json").exists(), "Tune copies no more; is this in vain?"
+    assert not (staged / LEASE_FILE).exists()
