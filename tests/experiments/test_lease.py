@@ -149,6 +149,7 @@ def test_tune_keeps_its_hands_off_the_file(ray: Any, tmp_path: Path) -> None:
     staged = Path(storage.experiment_driver_staging_path)
     for name in (LEASE_FILE, "experiment_state-1.json"):
         (folder / name).write_text("here")
-    _ExperimentCheckpointManager(storage=storage).sync_down_experiment_state()
+    manager = _ExperimentCheckpointManager(storage=storage, checkpoint_period="auto")
+    manager.sync_down_experiment_state()
     assert (staged / "experiment_state-1.json").exists(), "Tune copies no more; is this in vain?"
     assert not (staged / LEASE_FILE).exists()
