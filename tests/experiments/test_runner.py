@@ -154,7 +154,7 @@ def test_every_family_is_stored_at_the_steps_that_were_reported(sweep: Sweep) ->
     client = client_of(sweep.folder)
     for child in runs_of(sweep.folder)[1]:
         history = read_history(Path(child.data.tags["folder"]))
-        for family in FAMILIES:
+        for family in set(FAMILIES) - {"rating/"}:  # of games with opponents
             assert sum(name.startswith(family) for name in child.data.metrics) >= 2, family
         for name in ("eval/win_rate", "train/total_loss", "time/env_steps_per_second"):
             expected = [(one["env_steps"], one[name]) for one in history if name in one]
