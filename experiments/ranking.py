@@ -137,8 +137,8 @@ BEHAVIOURS = (
     ("behaviour/miss_rate", "balls\nmissed"),
     ("behaviour/still_share", "stands\nstill"),
     ("behaviour/limited_share", "rallies\ntoo long"),
-    ("eval/points_tracker", "points of\ntracker's"),
-    ("eval/points_predictor", "points of\npredictor's"),
+    ("eval/points_tracker", "points vs.\ntracker"),
+    ("eval/points_predictor", "points vs.\npredictor"),
 )
 """Shares, those that the game has."""
 
