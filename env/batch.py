@@ -38,6 +38,43 @@ def native() -> ModuleType:
     return build.load()
 
 
+def check_config(check: Any, config: Any) -> None:
+    """Has a game's C code look at a config.
+
+    Args:
+        check: `GAME_check_config(config, message)`.
+        config: pointer to the C struct.
+
+    Raises:
+        BadInputError: it makes no sense; the C code's own sentence.
+    """
+    module = native()
+    message = module.ffi.new("char[]", module.lib.BATCH_MESSAGE_BYTES)
+    if check(config, message) != module.lib.BATCH_OK:
+        raise BadInputError(module.ffi.string(message).decode())
+
+
+def create(make: Any, config: Any, num_envs: int) -> Any:
+    """Has a game's C code make a batch; `BatchedGame` owns and frees it.
+
+    Args:
+        make: `GAME_create(config, num_envs, message)`.
+        config: pointer to the C struct.
+        num_envs: games in the batch.
+
+    Raises:
+        BadInputError: it can't; in one sentence.
+    """
+    module = native()
+    message = module.ffi.new("char[]", module.lib.BATCH_MESSAGE_BYTES)
+    if not isinstance(num_envs, int | np.integer) or not 1 <= num_envs <= 1 << 20:
+        raise BadInputError(f"num_envs is {num_envs!r}; it must lie between 1 and 2^20.")
+    handle = make(config, num_envs, message)
+    if handle == module.ffi.NULL:
+        raise BadInputError(module.ffi.string(message).decode())
+    return handle
+
+
 @dataclass(frozen=True, kw_only=True)
 class Level:
     """A level to play. Without a seed or map: a fresh one from the game's own stream."""
@@ -97,6 +134,14 @@ class Rewards:
     def terms(cls) -> tuple[str, ...]:
         """Names of the terms."""
         return tuple(field.name for field in fields(cls) if field.name != "team_share")
+
+    @classmethod
+    def sweep_range(cls, name: str) -> tuple[float, float]:
+        """The range that a sweep draws this weight (or `team_share`) from by default."""
+        for one in fields(cls):
+            if one.name == name:
+                return one.metadata["low"], one.metadata["high"]
+        raise unknown_name("reward term", name, [one.name for one in fields(cls)])
 
     def by_term(self) -> dict[str, float]:
         """Weight of each term by name."""
@@ -452,9 +497,18 @@ class BatchedGame:
                 after it; only after `keep_ended`.
 
         Raises:
-            BadInputError: this game can't be drawn.
+            BadInputError: there is no such game, it didn't end in the last step, or games of this
+                kind can't be drawn.
         """
         raise BadInputError(f"games of {self.name} can't be drawn.")
+
+    def _check_shown(self, i: int, status: int) -> None:
+        """Refuses what C couldn't show."""
+        if status != self._lib.BATCH_OK:
+            raise BadInputError(
+                f"game {i} can't be shown; reset it first, and for its end ask right after the "
+                "step that ended it, with keep_ended() called before."
+            )
 
     @classmethod
     def ending(cls, record: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from env.batch import BatchedGame, ObservationPart, Rewards, native
+from env.batch import BatchedGame, ObservationPart, Rewards, check_config, create, native
 from env.errors import BadInputError, unknown_name
 
 Preset = Literal["meadow", "gates", "curtains", "tunnels", "gauntlet", "classic", "lanes"]
@@ -96,10 +96,7 @@ class PicoParkConfig:
                 raise BadInputError(f"{one.name} is {value!r}; it must be a whole number.")
             if is_number and not -(1 << 31) <= value < 1 << 31:
                 raise BadInputError(f"{one.name} is {value}; that is beyond 32 bits.")
-        module = native()
-        message = module.ffi.new("char[]", module.lib.BATCH_MESSAGE_BYTES)
-        if module.lib.pico_check_config(self.to_native(), message) != module.lib.BATCH_OK:
-            raise BadInputError(module.ffi.string(message).decode())
+        check_config(native().lib.pico_check_config, self.to_native())
 
     def at(self, preset: str) -> PicoParkConfig:
         """This team and screen on another preset as published, without this one's overrides."""
@@ -193,14 +190,6 @@ class PicoParkRewards(Rewards):
         if name == "blog":
             return cls(**{one.name: one.metadata["blog"] for one in fields(cls)})
         raise unknown_name("reward preset", name, ("default", "blog"))
-
-    @classmethod
-    def sweep_range(cls, name: str) -> tuple[float, float]:
-        """The range that a sweep draws this weight (or `team_share`) from by default."""
-        for one in fields(cls):
-            if one.name == name:
-                return one.metadata["low"], one.metadata["high"]
-        raise unknown_name("reward term", name, [one.name for one in fields(cls)])
 
 
 # dataclasses puts the base's field first; the weights are said by name, so order is ours to choose.
@@ -336,16 +325,9 @@ class PicoPark(BatchedGame):
         if not isinstance(config, PicoParkConfig | None):
             raise BadInputError(f"config is {config!r}; it must be a PicoParkConfig.")
         self.config = config or PicoParkConfig()
-        module = native()
-        message = module.ffi.new("char[]", module.lib.BATCH_MESSAGE_BYTES)
-        if not isinstance(num_envs, int | np.integer) or not 1 <= num_envs <= 1 << 20:
-            raise BadInputError(f"num_envs is {num_envs!r}; it must lie between 1 and 2^20.")
-        handle = module.lib.pico_create(self.config.to_native(), num_envs, message)
-        if handle == module.ffi.NULL:
-            raise BadInputError(module.ffi.string(message).decode())
         super().__init__(
-            handle,
-            module=module,
+            create(native().lib.pico_create, self.config.to_native(), num_envs),
+            module=native(),
             rewards=rewards or PicoParkRewards(),
             difficulty_names=presets(),
             seed=seed,
@@ -379,16 +361,7 @@ class PicoPark(BatchedGame):
         return bool(found.key_reached), bool(found.door_reached), colours
 
     def frame(self, i: int, *, ended: bool = False) -> Frame:
-        """What stands where in game `i`.
-
-        Args:
-            i: index of the game.
-            ended: the end of a game that ended in the last step, instead of the level that came
-                after it; only after `keep_ended`.
-
-        Raises:
-            BadInputError: there is no such game, or it didn't end in the last step.
-        """
+        """As `BatchedGame.frame`."""
         found = self._ffi.new("pico_frame *")
         room = self._ffi.new("uint8_t[]", self._lib.PICO_MAX_HEIGHT * self._lib.PICO_MAX_LENGTH)
         capacity = 1024
@@ -396,11 +369,7 @@ class PicoPark(BatchedGame):
         status = self._lib.pico_show(
             self._batch, self._check_index(i), int(ended), found, room, bullets, capacity
         )
-        if status != self._lib.BATCH_OK:
-            raise BadInputError(
-                f"game {i} can't be shown; reset it first, and for its end ask right after the "
-                "step that ended it, with keep_ended() called before."
-            )
+        self._check_shown(i, status)
         count = found.height * found.length
         tiles = np.frombuffer(self._ffi.buffer(room, count), np.uint8).copy()
         holder = found.key_holder if found.key_status == _KEY_HELD else -1

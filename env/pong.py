@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from env.batch import BatchedGame, ObservationPart, Rewards, native
+from env.batch import BatchedGame, ObservationPart, Rewards, check_config, create, native
 from env.errors import BadInputError, unknown_name
 
 Preset = Literal["duel", "classic"]
@@ -125,10 +125,7 @@ class PongConfig:
                 raise BadInputError(f"{one.name} is {value!r}; it must be a number.")
             if str(one.type).startswith("bool") and value not in (None, True, False):
                 raise BadInputError(f"{one.name} is {value!r}; it must be true or false.")
-        module = native()
-        message = module.ffi.new("char[]", module.lib.BATCH_MESSAGE_BYTES)
-        if module.lib.pong_check_config(self.to_native(), message) != module.lib.BATCH_OK:
-            raise BadInputError(module.ffi.string(message).decode())
+        check_config(native().lib.pong_check_config, self.to_native())
 
     def at(self, difficulty: str) -> PongConfig:
         """These rules; a difficulty only says how seeds are served."""
@@ -197,14 +194,6 @@ class PongRewards(Rewards):
             return cls()
         raise unknown_name("reward preset", name, ("default",))
 
-    @classmethod
-    def sweep_range(cls, name: str) -> tuple[float, float]:
-        """The range that a sweep draws this weight from by default."""
-        for one in fields(cls):
-            if one.name == name:
-                return one.metadata["low"], one.metadata["high"]
-        raise unknown_name("reward term", name, [one.name for one in fields(cls)])
-
 
 assert PongRewards.terms()[0] == "point_won"
 
@@ -270,16 +259,9 @@ class Pong(BatchedGame):
         """
         self.config = config or PongConfig()
         self.parts = (_part_of(self.config.observation, self.config.frames),)
-        module = native()
-        message = module.ffi.new("char[]", module.lib.BATCH_MESSAGE_BYTES)
-        if not 0 < num_envs < 1 << 31:
-            raise BadInputError(f"num_envs is {num_envs}; it must lie between 1 and 1048576.")
-        handle = module.lib.pong_create(self.config.to_native(), num_envs, message)
-        if handle == module.ffi.NULL:
-            raise BadInputError(module.ffi.string(message).decode())
         super().__init__(
-            handle,
-            module=module,
+            create(native().lib.pong_create, self.config.to_native(), num_envs),
+            module=native(),
             rewards=rewards or PongRewards(),
             difficulty_names=DIFFICULTIES,
             seed=seed,
@@ -325,22 +307,10 @@ class Pong(BatchedGame):
         return self._scripted
 
     def frame(self, i: int, *, ended: bool = False) -> Position:
-        """What stands where in game `i`.
-
-        Args:
-            i: index of the game.
-            ended: the end of a game that ended in the last step; only after `keep_ended`.
-
-        Raises:
-            BadInputError: there is no such game, or it didn't end in the last step.
-        """
+        """As `BatchedGame.frame`."""
         found = self._ffi.new("pong_frame *")
         status = self._lib.pong_show(self._batch, self._check_index(i), int(ended), found)
-        if status != self._lib.BATCH_OK:
-            raise BadInputError(
-                f"game {i} can't be shown; reset it first, and for its end ask right after the "
-                "step that ended it, with keep_ended() called before."
-            )
+        self._check_shown(i, status)
         return Position(
             x=found.x,
             y=found.y,
