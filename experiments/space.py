@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from env.errors import BadInputError, unknown_name
-from env.pico_park import PicoParkRewards
 from experiments import recipe as recipes
 from experiments.fields import hint_of, parse_text, takes_integers
 from experiments.recipe import Recipe
@@ -82,7 +81,7 @@ def parse_dimension(text: str, recipe: Recipe) -> Dimension:
     if not equals:
         if not name.startswith("rewards."):
             raise BadInputError(f"{text!r} says no values and {name} has no usual range; {FORMS}.")
-        low, high = PicoParkRewards.sweep_range(name.removeprefix("rewards."))
+        low, high = recipe.rewards.sweep_range(name.removeprefix("rewards."))
         return Dimension(field=name, low=low, high=high)
     if ":" in domain:
         return _range(text, name, domain, recipe, is_integer=takes_integers(hint))

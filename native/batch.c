@@ -130,6 +130,27 @@ void batch_destroy(batch *b) {
     free(b);
 }
 
+/* A number as it was written: whole ones in full, others without the noise of float32. */
+static void write_number(char *out, size_t num_bytes, double value) {
+    int32_t is_whole = value > -1e15 && value < 1e15 && value == (double)(int64_t)value;
+    snprintf(out, num_bytes, is_whole ? "%.0f" : "%.7g", value);
+}
+
+int32_t batch_check_bounds(const batch_bound *bounds, size_t num_bounds, char *message) {
+    for (size_t i = 0; i < num_bounds; i++) {
+        const batch_bound *one = &bounds[i];
+        if (one->value >= one->low && one->value <= one->high) continue;
+        char value[32], low[32], high[32];
+        write_number(value, sizeof value, one->value);
+        write_number(low, sizeof low, one->low);
+        write_number(high, sizeof high, one->high);
+        snprintf(message, BATCH_MESSAGE_BYTES, "%s is %s; it must lie between %s and %s.",
+                 one->name, value, low, high);
+        return BATCH_BAD_CONFIG;
+    }
+    return BATCH_OK;
+}
+
 batch_game *batch_game_of(batch *b) { return &b->game; }
 const void *batch_rules_of(const batch *b) { return b->rules; }
 

@@ -69,6 +69,15 @@ typedef struct batch_game {
 batch *batch_create(const batch_game *game, const void *rules, size_t rules_bytes,
                     int32_t num_envs);
 
+/* A field of a config that must lie in a range. */
+typedef struct batch_bound {
+    const char *name;
+    double value, low, high;
+} batch_bound;
+
+/* BATCH_OK, or BATCH_BAD_CONFIG with a sentence on the first that doesn't in message. */
+int32_t batch_check_bounds(const batch_bound *bounds, size_t num_bounds, char *message);
+
 /* For what a game offers beside the batch's own calls. */
 batch_game *batch_game_of(batch *b);
 const void *batch_rules_of(const batch *b);

@@ -504,22 +504,6 @@ void pico_use_wide(batch *b, int32_t wide) {
 
 /* ---- difficulties ---- */
 
-/* A field that must lie in a range. */
-typedef struct bound {
-    const char *name;
-    int32_t value, low, high;
-} bound;
-
-static int32_t check_bounds(const bound *bounds, size_t num_bounds, char *message) {
-    for (size_t i = 0; i < num_bounds; i++) {
-        if (bounds[i].value >= bounds[i].low && bounds[i].value <= bounds[i].high) continue;
-        snprintf(message, BATCH_MESSAGE_BYTES, "%s is %d; it must lie between %d and %d.",
-                 bounds[i].name, bounds[i].value, bounds[i].low, bounds[i].high);
-        return BATCH_BAD_CONFIG;
-    }
-    return BATCH_OK;
-}
-
 static int32_t check_difficulty(const pico_config *config, const pico_difficulty *d,
                                 char *message) {
     /* Eight agents' ticks until the clock of the longest map ends still fit 31 bits. */
@@ -528,7 +512,7 @@ static int32_t check_difficulty(const pico_config *config, const pico_difficulty
     int32_t has_gaps = is_ladder && (d->share_open || d->share_gate || d->share_tunnel);
     int64_t shares = (int64_t)d->share_open + d->share_gate + d->share_curtain + d->share_tunnel;
     int32_t has_tunnels = is_ladder && d->share_tunnel > 0;
-    const bound bounds[] = {
+    const batch_bound bounds[] = {
         {"layout", d->layout, PICO_LAYOUT_LADDER, PICO_LAYOUT_CLASSIC},
         {"scroll_period", d->scroll_period, 1, MOST_TICKS_A_COLUMN},
         {"bullet_speed", d->bullet_speed, 1, PICO_MAX_LENGTH},
@@ -550,7 +534,7 @@ static int32_t check_difficulty(const pico_config *config, const pico_difficulty
          PICO_MAX_LENGTH},
         {"height", config->height, is_ladder ? 4 : 8, PICO_MAX_HEIGHT},
     };
-    return check_bounds(bounds, sizeof bounds / sizeof bounds[0], message);
+    return batch_check_bounds(bounds, sizeof bounds / sizeof bounds[0], message);
 }
 
 /* Explicit fields override every preset's, and may make some of them senseless; these are refused
@@ -793,7 +777,7 @@ static const batch_game the_game = {
 int32_t pico_check_config(const pico_config *config, char *message) {
     enum { MANY = 1000000 };
     int32_t last_difficulty = config->num_difficulties > 0 ? config->num_difficulties - 1 : 0;
-    const bound bounds[] = {
+    const batch_bound bounds[] = {
         {"num_agents", config->num_agents, PICO_MIN_AGENTS, PICO_MAX_AGENTS},
         {"height", config->height, 4, PICO_MAX_HEIGHT},
         {"screen_width", config->screen_width, 6, PICO_MAX_LENGTH},
@@ -803,7 +787,7 @@ int32_t pico_check_config(const pico_config *config, char *message) {
         {"num_difficulties", config->num_difficulties, 1, PICO_MAX_DIFFICULTIES},
         {"difficulty", config->difficulty, 0, last_difficulty},
     };
-    int32_t status = check_bounds(bounds, sizeof bounds / sizeof bounds[0], message);
+    int32_t status = batch_check_bounds(bounds, sizeof bounds / sizeof bounds[0], message);
     return status == BATCH_OK ? check_level(config, config->difficulty, message) : status;
 }
 
@@ -830,8 +814,8 @@ static int32_t try_levels(const pico_config *config, char *message) {
 }
 
 batch *pico_create(const pico_config *config, int32_t num_envs, char *message) {
-    const bound bounds[] = {{"num_envs", num_envs, 1, 1 << 20}};
-    if (check_bounds(bounds, 1, message) != BATCH_OK) return NULL;
+    const batch_bound bounds[] = {{"num_envs", num_envs, 1, 1 << 20}};
+    if (batch_check_bounds(bounds, 1, message) != BATCH_OK) return NULL;
     if (pico_check_config(config, message) != BATCH_OK) return NULL;
     if (try_levels(config, message) != BATCH_OK) return NULL;
     batch_game game = the_game;

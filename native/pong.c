@@ -8,6 +8,7 @@
 #include "batch_game.h"
 #include "random.h"
 
+#define GAME_NAME "pong"
 #define SIMULATOR_VERSION 1
 #define NUM_PRESETS 2
 
@@ -63,6 +64,8 @@ const char *pong_term_name(int32_t term) {
 const char *pong_opponent_name(int32_t opponent) {
     return opponent >= 0 && opponent < PONG_NUM_OPPONENTS ? opponent_names[opponent] : NULL;
 }
+
+static int32_t is_pong(const batch *b) { return strcmp(batch_game_name(b), GAME_NAME) == 0; }
 
 static float clamp(float value, float low, float high) {
     return value < low ? low : value > high ? high : value;
@@ -214,7 +217,7 @@ static void fly(const pong_config *config, pong_state *s, float *terms) {
     for (;;) {
         float x = m->x + m->vx * left, y = m->y + m->vy * left;
         /* The fastest way through the middle of the court, where most of the time is spent. */
-        int32_t near_wall = y > WALL || y < -WALL || y == WALL || y == -WALL;
+        int32_t near_wall = y >= WALL || y <= -WALL;
         int32_t near_paddle = x >= FACE - RADIUS || x <= RADIUS - FACE;
         contact met;
         int32_t by = -1; /* 0, 1: that paddle; 2: a wall */
@@ -473,7 +476,7 @@ int32_t pong_script(const batch *b, const int32_t *opponents, int32_t *actions) 
     for (int32_t i = 0; i < 2 * batch_num_envs(b); i++)
         if (opponents[i] < PONG_NOBODY || opponents[i] >= PONG_NUM_OPPONENTS)
             return BATCH_BAD_ARGUMENT;
-    if (strcmp(batch_game_name(b), "pong") != 0 || !batch_state_of(b, 0)) return BATCH_NOT_READY;
+    if (!is_pong(b) || !batch_state_of(b, 0)) return BATCH_NOT_READY;
     for (int32_t i = 0; i < 2 * batch_num_envs(b); i++)
         if (opponents[i] != PONG_NOBODY)
             actions[i] = script(config, batch_state_of(b, i / 2), i % 2, opponents[i]);
@@ -601,7 +604,7 @@ static int64_t text(const void *rules, const void *state, char *out, int64_t num
 }
 
 static const batch_game the_game = {
-    .name = "pong",
+    .name = GAME_NAME,
     .version = SIMULATOR_VERSION,
     .num_agents = PONG_NUM_SEATS,
     .num_actions = PONG_NUM_ACTIONS,
@@ -660,24 +663,9 @@ pong_config pong_preset(int32_t preset) {
     return config;
 }
 
-typedef struct bound {
-    const char *name;
-    double value, low, high;
-} bound;
-
-static int32_t check_bounds(const bound *bounds, size_t num_bounds, char *message) {
-    for (size_t i = 0; i < num_bounds; i++) {
-        if (bounds[i].value >= bounds[i].low && bounds[i].value <= bounds[i].high) continue;
-        snprintf(message, BATCH_MESSAGE_BYTES, "%s is %g; it must lie between %g and %g.",
-                 bounds[i].name, bounds[i].value, bounds[i].low, bounds[i].high);
-        return BATCH_BAD_CONFIG;
-    }
-    return BATCH_OK;
-}
-
 int32_t pong_check_config(const pong_config *config, char *message) {
     enum { MANY = 1000000 };
-    const bound bounds[] = {
+    const batch_bound bounds[] = {
         {"paddle_speed of the left seat", config->paddle_speed[0], 0.0, FASTEST},
         {"paddle_speed of the right seat", config->paddle_speed[1], 0.0, FASTEST},
         {"paddle_length of the left seat", config->paddle_length[0], 1.0, 2 * HALF_HEIGHT - 1},
@@ -699,12 +687,12 @@ int32_t pong_check_config(const pong_config *config, char *message) {
         {"sees_opponent of the left seat", config->sees_opponent[0], 0, 1},
         {"sees_opponent of the right seat", config->sees_opponent[1], 0, 1},
     };
-    return check_bounds(bounds, sizeof bounds / sizeof *bounds, message);
+    return batch_check_bounds(bounds, sizeof bounds / sizeof *bounds, message);
 }
 
 batch *pong_create(const pong_config *config, int32_t num_envs, char *message) {
-    const bound bounds[] = {{"num_envs", num_envs, 1, 1 << 20}};
-    if (check_bounds(bounds, 1, message) != BATCH_OK) return NULL;
+    const batch_bound bounds[] = {{"num_envs", num_envs, 1, 1 << 20}};
+    if (batch_check_bounds(bounds, 1, message) != BATCH_OK) return NULL;
     if (pong_check_config(config, message) != BATCH_OK) return NULL;
     batch_game game = the_game;
     game.observation_bytes[0] =
@@ -714,8 +702,6 @@ batch *pong_create(const pong_config *config, int32_t num_envs, char *message) {
     if (!b) snprintf(message, BATCH_MESSAGE_BYTES, "memory is short for %d games.", num_envs);
     return b;
 }
-
-static int32_t is_pong(const batch *b) { return strcmp(batch_game_name(b), the_game.name) == 0; }
 
 int32_t pong_show(const batch *b, int32_t game, int32_t ended, pong_frame *frame) {
     const pong_state *s = ended ? batch_ended_state_of(b, game) : batch_state_of(b, game);

@@ -21,6 +21,7 @@ from experiments.history import read_history
 from experiments.policy import build_module, load_policy
 from experiments.recipe import PongRecipe
 from experiments.recipes import find_recipe
+from experiments.space import parse_dimension
 
 SHORT = PongConfig(points_to_win=3, max_ticks=3000)
 
@@ -101,6 +102,7 @@ def test_a_recipe_of_pong_says_whose_it_is() -> None:
     assert data["game"] == "pong" and recipes.from_dict(data) == recipe
     changed = recipes.replace(recipe, {"env.left_paddle_length": 40, "league.past_share": 0.2})
     assert isinstance(changed, PongRecipe) and changed.env.left_paddle_length == 40.0
+    assert parse_dimension("rewards.hit", recipe).high == 0.5  # Pong's own usual range
     with pytest.raises(BadInputError, match="did you mean 'pong'"):
         recipes.from_dict({"name": "x", "game": "pongg"})
 
