@@ -116,7 +116,6 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._known_curriculum: dict[str, Any] | None = None
         self._curriculum: Curriculum | None = None
         self._league: League | None = None
-        self._league_state: dict[str, Any] | None = None
         self.num_envs = 0
         if self.worker_index > 0 or config.create_env_on_local_worker or not config.num_env_runners:
             self.make_env()
@@ -345,7 +344,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         return made
 
     def _make_league(self, seed: int) -> League | None:
-        """A new league, or one that goes on from the state that is to be restored."""
+        """The league that there is, or a new one."""
+        if self._league is not None:
+            return self._league
         config: LeagueConfig | None = getattr(self.config, "league_config", None)
         if config is None or not config.snapshot_env_steps or self.config.in_evaluation:
             return None
@@ -354,11 +355,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         seats = self.env.winning_seats
         outcomes = {i: seats[n] for i, n in enumerate(self.env.outcome_names) if n in seats}
         # Not the curriculum's draws, which have the same seed.
-        made = League(config, learner, outcomes, hash_words((seed, 3)))
-        known = self._league.get_state() if self._league is not None else self._league_state
-        if known is not None:
-            made.set_state(known, self.module[learner])
-        return made
+        return League(config, learner, outcomes, hash_words((seed, 3)))
 
     def _take_snapshot(self, actor: BatchedActor) -> None:
         """Adds the policy to its league, if it is time; games that are played go on."""
@@ -779,7 +776,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         """
         if self.env is None:
             return
-        self._league, self._league_state = None, state.get("league")
+        self._league = None
+        if (known := state.get("league")) and (league := self._make_league(0)) is not None:
+            league.set_state(known, self.module[league.learner])
+            self._league = league
         actor = self._start(())
         if self._curriculum is not None and state.get("curriculum"):
             self._curriculum.set_state(state["curriculum"])
@@ -792,8 +792,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             self.branch(self.num_env_steps_sampled_lifetime)
             return
         actor.set_state(state["actor"])
-        if self._league is not None and state.get("league"):
-            self._league.rewind(state["league"])  # seats were drawn for the actor's making
+        if self._league is not None and known:
+            self._league.rewind(known)  # seats were drawn for the actor's making
         self._branch = state["branch"]
         self._episode_start = np.array(state["episode_start"])
         self._episode_numbers = np.array(state["episode_numbers"])

@@ -217,12 +217,7 @@ def mlflow_down(stage: Stage) -> Outcome:
     train meanwhile."""
     sweep = Sweep(stage, "mlflow_down", "--run.env-steps", str(8 * ENV_STEPS))
     client = sweep.submit()
-
-    def all_train() -> bool:
-        rows = list(sweep.rows().values())
-        return len(rows) == NUM_TRIALS and all(max(one, default=0) > STRIKE_AT for one in rows)
-
-    sweep.wait(all_train, "all trials to train")
+    sweep.wait_for_all(STRIKE_AT)
 
     def total() -> int:
         return sum(len(one) for one in sweep.rows().values())
@@ -335,14 +330,7 @@ def stop(stage: Stage) -> Outcome:
     """`clowder submit stop`, then the same submission again."""
     sweep = Sweep(stage, "stop")
     client = sweep.submit()
-
-    def all_have_one() -> bool:
-        rows = sweep.rows().values()
-        return len(rows) == NUM_TRIALS and all(
-            max(one, default=0) > CHECKPOINT_ENV_STEPS for one in rows
-        )
-
-    sweep.wait(all_have_one, "a checkpoint of every trial")
+    sweep.wait_for_all(CHECKPOINT_ENV_STEPS)
     stopped = sweep.end(sweep.client("stop", sweep.study))
     ended = sweep.end(client)
     told = sweep.told("not finished").partition(": ")[0]

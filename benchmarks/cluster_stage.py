@@ -231,6 +231,15 @@ class Sweep:
 
         self.wait(is_there, f"{env_steps:,} env steps")
 
+    def wait_for_all(self, env_steps: int) -> None:
+        """Until every trial has reported more than that many."""
+
+        def are_there() -> bool:
+            rows = self.rows().values()
+            return len(rows) == NUM_TRIALS and all(max(one, default=0) > env_steps for one in rows)
+
+        self.wait(are_there, f"all trials to pass {env_steps:,} env steps")
+
     def wait(self, is_there: Callable[[], bool], what: str) -> None:
         """Until something is so; meanwhile nodes that ended by themselves are started again.
 

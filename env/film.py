@@ -19,7 +19,7 @@ from env.drawing import Pixels, draw
 from env.errors import BadInputError
 from env.files import in_one_piece
 from env.games import find_game
-from env.pong_drawing import draw_court
+from env.pong_drawing import COLUMNS, draw_court
 from env.replay import Replay, play
 
 
@@ -32,7 +32,7 @@ class Drawing:
     columns: Callable[[Any], int]
     """Tiles of a frame's width."""
     ticks_per_second: int
-    """Speed of a video."""
+    """Speed of a video, and of the player at first."""
 
 
 DRAWINGS: Mapping[str, Drawing] = {
@@ -43,7 +43,7 @@ DRAWINGS: Mapping[str, Drawing] = {
     ),
     "pong": Drawing(
         draw=lambda frame, config, scale: draw_court(frame, config, scale=scale),
-        columns=lambda frame: 50,
+        columns=lambda frame: COLUMNS,
         ticks_per_second=60,
     ),
 }

@@ -12,7 +12,9 @@ from env.drawing import COLOURS, SKY, Pixels
 from env.pong import BACK, FACE, HALF_HEIGHT, HALF_WIDTH, RADIUS, PongConfig, Position
 
 UNITS_A_TILE = 16
-"""A picture's scale is pixels a tile, as other games have it; the court is 50 x 25 tiles."""
+"""A picture's scale is pixels a tile, as other games have it."""
+COLUMNS, ROWS = 50, 25
+"""Of the court, tiles."""
 _SMOOTH = 4
 """The ball is drawn this many times larger first."""
 _BALL, _NET, _SCORE = "#f2f4f8", "#454d5c", "#9aa5b8"
@@ -56,7 +58,7 @@ def draw_court(position: Position, config: PongConfig, *, scale: int = 16) -> Pi
 def _court(score: tuple[int, int], scale: int) -> Pixels:
     """What stays as it is during a rally."""
     unit = scale / UNITS_A_TILE
-    image = Image.new("RGB", (50 * scale, 25 * scale), SKY)
+    image = Image.new("RGB", (COLUMNS * scale, ROWS * scale), SKY)
     pen = ImageDraw.Draw(image)
     for y in range(5, 400, 20):
         pen.rectangle(

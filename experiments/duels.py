@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.play import Games, NetworkActor, Thoughts, play_levels
-from env.batch import HELD_OUT_BIT, BatchedGame, Level
+from env.batch import HELD_OUT_BIT, BatchedGame
 from env.errors import unknown_name
-from env.pong import Pong, PongConfig, PongRewards, opponents
-from env.replay import Replay, record
+from env.pong import DIFFICULTIES, Pong, PongConfig, PongRewards, opponents
+from env.pong import SEATS as SIDES
+from env.replay import Replay
 from experiments.ratings import Results, rate
+from experiments.replays import make_replays, typical
 from experiments.statistics import wilson
 
 RUNGS: Mapping[str, float] = {
@@ -30,7 +32,6 @@ RUNGS: Mapping[str, float] = {
     "predictor": 1821.0,
 }
 """The fixed ladder: ratings of scripted opponents in `duel`, by `python -m benchmarks.ladder`."""
-SIDES = ("left", "right")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class DuelActor:
         """
         self.players = tuple(players)
         self._network: NetworkActor | None = None
-        modules = {
+        modules: dict[str, Any] = {
             side: player.module
             for side, player in zip(SIDES, players, strict=True)
             if player.module is not None
@@ -117,6 +118,11 @@ class Duel:
     draws: int
 
     @property
+    def sides(self) -> tuple[Games, Games]:
+        """By the first player's seat."""
+        return self.as_left, self.as_right
+
+    @property
     def num_games(self) -> int:
         """Of both sides together."""
         return self.wins + self.losses + self.draws
@@ -156,7 +162,7 @@ class Duel:
         return self._ended(side, SIDES[1 - SIDES.index(side)])
 
     def _ended(self, side: str, winner: str) -> NDArray[np.bool_]:
-        games = self.as_left if side == "left" else self.as_right
+        games = self.sides[SIDES.index(side)]
         outcome = games.outcome_names.index(f"{winner}_wins")
         found: NDArray[np.bool_] = games.records["outcome"] == outcome
         return found
@@ -227,14 +233,8 @@ def duel_metrics(duels: Mapping[str, Duel], rewards: PongRewards) -> dict[str, f
     balls = total("hits") + total("misses")
     ticks = total("length", "of_both")
     sides = [np.concatenate([one.won(side) for one in every]).mean() for side in SIDES]
-    terms = np.concatenate(
-        [
-            np.concatenate(
-                [one.as_left.records["terms"][:, 0], one.as_right.records["terms"][:, 1]]
-            )
-            for one in every
-        ]
-    ).mean(axis=0)
+    seats = [(games, seat) for one in every for seat, games in enumerate(one.sides)]
+    terms = np.concatenate([games.records["terms"][:, seat] for games, seat in seats]).mean(axis=0)
     names = every[0].as_left.term_names
     by_term = {
         f"reward/{name}": float(one) * rewards.by_term()[name]
@@ -292,25 +292,19 @@ def typical_replays(
 ) -> dict[str, Replay]:
     """Of each opponent the game of median length that was won, and the one that was lost, by name;
     of games that the policy played on the left, with `keep_tracks`."""
-    found = {}
+    made: dict[str, Replay] = {}
     for name, one in duels.items():
         games = one.as_left
-        for said, chosen in (("won", one.won("left")), ("lost", one.lost("left"))):
-            indices = np.flatnonzero(chosen)
-            if not len(indices):
-                continue
-            order = indices[np.argsort(games.records["length"][indices], kind="stable")]
-            index = int(order[(len(order) - 1) // 2])
-            track = games.tracks[index]
-            seed = int(games.records["level_seed"][index]) & (HELD_OUT_BIT - 1)
-            found[f"{name}-{said}"] = record(
-                "pong",
-                config,
-                rewards,
-                Level(seed=seed, difficulty="plain", held_out=True),
-                track.actions,
-                probabilities=track.probabilities,
-                values=track.values,
-                source={**source, "left": "the policy", "right": name},
-            )
-    return found
+        ends = {"won": one.won("left"), "lost": one.lost("left")}
+        found = {f"{name}-{said}": typical(games, which) for said, which in ends.items()}
+        made |= make_replays(
+            games,
+            {said: index for said, index in found.items() if index is not None},
+            config,
+            rewards,
+            (games.records["level_seed"] & np.uint64(HELD_OUT_BIT - 1)).tolist(),
+            game=Pong.name,
+            difficulty=DIFFICULTIES[0],
+            source={**source, "left": "the policy", "right": name},
+        )
+    return made

@@ -160,11 +160,10 @@ def _print(names: list[str], found: Duel, config: PongConfig) -> None:
     )
     for name in ("", "games won", "95 %", "on the left", "on the right", "points", "balls missed"):
         table.add_column(name, justify="left" if not name else "right")
-    low, high = found.interval
     table.add_row(
         "A",
         f"{plain['win_rate']:.3f}",
-        f"{low:.3f}-{high:.3f}",
+        f"{plain['win_rate_low']:.3f}-{plain['win_rate_high']:.3f}",
         f"{plain['won_on_the_left']:.2f}",
         f"{plain['won_on_the_right']:.2f}",
         f"{plain['points'][0]:,} : {plain['points'][1]:,}",

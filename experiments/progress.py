@@ -101,8 +101,9 @@ class Progress(Callback):
             f"[{duration(time.monotonic() - self._started)}] "
             f"{len(self._ended)}/{self.num_trials} trials done | "
             f"{self._names[key]}: {latest['env_steps']:,} of {self.total_env_steps:,} env steps, "
-            f"held-out win rate {latest['eval/win_rate']:.2f}, {_second(latest)}"
-            f"{latest['time/agent_steps_per_second']:,.0f} agent-steps/s"
+            f"held-out win rate {latest['eval/win_rate']:.2f}, "
+            + "".join(f"{said}, " for said in _second(latest))
+            + f"{latest['time/agent_steps_per_second']:,.0f} agent-steps/s"
         )
 
     def _table(self) -> Table:
@@ -124,16 +125,15 @@ class Progress(Callback):
                 self._status[key],
                 f"{latest.get('env_steps', 0):,} ({min(share, 1):.0%})",
                 show("eval/win_rate", ".2f"),
-                _second(latest).rstrip(", "),
+                "".join(_second(latest)),
                 show("train/return", ".2f"),
                 show("time/agent_steps_per_second", ",.0f"),
             )
         return table
 
 
-def _second(latest: dict[str, Any]) -> str:
-    """What tells teams apart that win alike: cats that got out, or the rating."""
-    for metric, form in (("eval/exits", "exits {:.2f}, "), ("rating/elo", "Elo {:.0f}, ")):
-        if metric in latest:
-            return form.format(latest[metric])
-    return ""
+def _second(latest: dict[str, Any]) -> list[str]:
+    """What tells teams apart that win alike, if there is such a thing: cats that got out, or the
+    rating."""
+    forms = {"eval/exits": "exits {:.2f}", "rating/elo": "Elo {:.0f}"}
+    return [form.format(latest[metric]) for metric, form in forms.items() if metric in latest]

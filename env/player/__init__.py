@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env.files import in_one_piece
+from env.film import DRAWINGS
 from env.games import find_game
 from env.player.packing import in_base64
 from env.player.pico_park import pico_park
@@ -41,13 +42,11 @@ class Drawn:
     """What an agent is called."""
     stage: str
     """What they play on."""
-    ticks_per_second: int
-    """Speed at first."""
 
 
 DRAWN: Mapping[str, Drawn] = {
-    "pico_park": Drawn(data=pico_park, agent="cat", stage="level", ticks_per_second=10),
-    "pong": Drawn(data=pong, agent="seat", stage="court", ticks_per_second=60),
+    "pico_park": Drawn(data=pico_park, agent="cat", stage="level"),
+    "pong": Drawn(data=pong, agent="seat", stage="court"),
 }
 MAX_PAGE_BYTES = 300_000
 """Of a page of 500 ticks."""
@@ -135,7 +134,7 @@ def page_data(replay: Replay) -> dict[str, Any]:
         },
         "version": replay.version,
         "agentName": DRAWN[replay.game].agent,
-        "ticksPerSecond": DRAWN[replay.game].ticks_per_second,
+        "ticksPerSecond": DRAWINGS[replay.game].ticks_per_second,
         **DRAWN[replay.game].data(replay),
     }
     if replay.probabilities is not None:
